@@ -1,0 +1,187 @@
+"""Settings of the network, of training and of fusion.
+
+One set of pydantic models serves the command line, the Python functions and the
+widgets. Unknown fields are refused, so that a misspelt setting is never ignored.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from napari_ips.errors import IPSError
+
+LowPassKind = Literal["mean", "median", "gaussian"]
+ScanBackend = Literal["auto", "reference", "numba", "chunked", "triton", "mamba_ssm"]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+OddSize = Annotated[int, Field(ge=3, le=101)]
+
+
+class Config(BaseModel):
+    """Base of all settings: frozen, strict about names, readable from TOML."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def checked(cls, **values: Any) -> Self:
+        """Build the settings; what is wrong is told in one plain line (IPSError)."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or cls.__name__
+            raise IPSError(f"{field}: {first['msg']} (got {first['input']!r})") from error
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read the settings from a TOML file written by `to_toml` or by hand."""
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise IPSError(f"{path} cannot be read as TOML: {error}") from error
+        return cls.checked(**values)
+
+    def to_toml(self, path: str | Path) -> None:
+        """Write the settings as TOML; fields that are None are left out."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        Path(path).write_text(tomli_w.dumps(values), encoding="utf-8")
+
+
+class NetworkConfig(Config):
+    """Shape of the cross-image fusion network (Section III-B, Fig. 4).
+
+    The defaults are those of the shipped weights. The paper's own are
+    ``output="image"`` and ``global_stride=1``.
+    """
+
+    in_channels: int = Field(1, ge=1, le=16, description="channels of each source image")
+    width: int = Field(16, ge=1, description="feature channels per source image")
+    local_blocks: int = Field(3, ge=0, description="ResBlocks of the local branch")
+    mamba_blocks: int = Field(12, ge=0, description="Mamba blocks of the global branch")
+    d_state: int = Field(16, ge=1, le=256, description="state size N of the scan")
+    d_conv: int = Field(4, ge=1, description="taps of the causal convolution")
+    expand: int = Field(2, ge=1, description="inner width of a Mamba block, relative")
+    output: Literal["selection", "image"] = Field(
+        "selection", description="weight of source 1 per pixel, or the image itself"
+    )
+    global_stride: Literal[1, 2, 4] = Field(
+        2, description="the global branch sees every n-th row and column"
+    )
+
+
+class FuseConfig(Config):
+    """How a stack or a pair is fused."""
+
+    weights: str = Field("default", description="name of registered weights, or a file")
+    mode: Literal["soft", "hard"] = Field(
+        "soft", description="average slices near focus, or take each pixel from one slice"
+    )
+    strategy: Literal["integrate", "fold"] = Field(
+        "integrate", description="compare neighbouring slices, or fold one after another"
+    )
+    regularise: bool = Field(
+        True, description="smooth the evidence; off: the network's raw decision per pixel"
+    )
+    smoothing: float | None = Field(
+        None, gt=0, le=50, description="sigma in pixels; None: from the measured noise"
+    )
+    temperature: float | None = Field(
+        None, gt=0, description="of the soft mode; None: from the measured noise"
+    )
+    tile: int = Field(256, ge=32, description="edge of the tiles the network sees, pixels")
+    device: Device = "auto"
+    backend: ScanBackend = "auto"
+
+
+class TrainConfig(Config):
+    """Everything that decides a training run. See `from_preset` for the two presets."""
+
+    images: tuple[Path, ...] = Field(description="files and folders of in-focus images")
+    output: Path = Field(description="the .safetensors file to write")
+    preset: str = Field("microscopy", description="recorded in the weights")
+    network: NetworkConfig = NetworkConfig()
+    start_from: str | None = Field(None, description="weights to fine-tune")
+
+    iterations: int | None = Field(None, ge=1, description="length of the run in steps")
+    minutes: float | None = Field(None, gt=0, description="length of the run in minutes")
+    batch_size: int = Field(4, ge=1)
+    crop_size: int = Field(96, ge=16, description="edge of the training crops, pixels")
+    learning_rate: float = Field(1e-3, gt=0)
+    decay_start: Fraction = Field(
+        0.5, description="from this fraction of the run on, the rate falls to zero"
+    )
+    gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm")
+    ema_decay: float = Field(0.998, ge=0, lt=1, description="averaging of the weights")
+    decision_loss: float = Field(
+        0.1, ge=0, description="weight of the cross-entropy of the selection itself"
+    )
+
+    low_pass: tuple[LowPassKind, ...] = Field(("mean", "gaussian"), min_length=1)
+    kernel_range: tuple[OddSize, OddSize] = Field((3, 31), description="odd sizes")
+    mask_ratio: Fraction = Field(0.5, description="p: probability of a swap (Eq. 2)")
+    coherent: Fraction = Field(0.5, description="share of pairs masked by smooth blobs")
+    blob_scale: tuple[float, float] = Field((2.0, 24.0), description="pixels")
+    both_defocused: Fraction = Field(0.3, description="share of pairs with no sharp side")
+    dark_border: Fraction = Field(0.15, description="share of blurs padded with zeros")
+    noise: float = Field(0.03, ge=0, le=0.5, description="largest noise, of full range")
+    intensity_jitter: bool = Field(True, description="contrast, offset, gamma, inversion")
+
+    min_sharpness: float = Field(0.02, ge=0, description="softer crops are rejected")
+    validation_crops: int = Field(16, ge=1)
+    validation_interval: int = Field(200, ge=1)
+    checkpoint_interval: int = Field(100, ge=1)
+    seed: int = Field(0, ge=0)
+    device: Device = "auto"
+    backend: ScanBackend = "auto"
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.iterations is None and self.minutes is None:
+            raise ValueError("give the length of the run as iterations or as minutes")
+        low, high = self.kernel_range
+        if low % 2 == 0 or high % 2 == 0 or low > high:
+            raise ValueError("kernel_range needs two odd sizes, the smaller first")
+        if self.blob_scale[0] <= 0 or self.blob_scale[0] > self.blob_scale[1]:
+            raise ValueError("blob_scale needs two positive sizes, the smaller first")
+        return self
+
+    @classmethod
+    def from_preset(cls, preset: str, **values: Any) -> Self:
+        """Settings of a preset, with ``values`` put over them.
+
+        ``"paper"`` follows Section III-C; ``"microscopy"`` (the defaults) adds what real
+        micrographs need: coherent focus regions, noise, slices of which none is sharp.
+        """
+        if preset not in PRESETS:
+            known = ", ".join(PRESETS)
+            raise IPSError(f"There is no preset {preset!r}; choose one of: {known}.")
+        return cls.checked(**(PRESETS[preset] | {"preset": preset} | values))
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "network": NetworkConfig(output="image", global_stride=1),
+        "iterations": 1_000_000,
+        "batch_size": 1,
+        "crop_size": 128,
+        "learning_rate": 1e-4,
+        "decay_start": 0.5,
+        "gradient_clip": None,
+        "ema_decay": 0.0,
+        "decision_loss": 0.0,
+        "low_pass": ("mean",),
+        "kernel_range": (3, 31),
+        "mask_ratio": 0.5,
+        "coherent": 0.0,
+        "both_defocused": 0.0,
+        "dark_border": 0.0,
+        "noise": 0.0,
+        "intensity_jitter": False,
+    },
+    "microscopy": {},
+}

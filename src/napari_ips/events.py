@@ -1,0 +1,72 @@
+"""Typed events that long work reports while it runs.
+
+Fusion calls back with them, training yields them; the command line, the widgets and
+the tests all watch the same objects. Work stops between two events: a callback that
+raises, or a training generator that is closed, ends it cleanly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``done`` of ``total`` steps of the work called ``task`` are finished."""
+
+    task: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class ImagesFound:
+    """What training found: usable images, and (path, reason) of those left out."""
+
+    accepted: int
+    rejected: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class LossPoint:
+    """One training step: its loss, learning rate, and the fraction of the run done."""
+
+    iteration: int
+    loss: float
+    learning_rate: float
+    fraction: float
+
+
+@dataclass(frozen=True)
+class ValidationPoint:
+    """Mean PSNR (dB) and SSIM on the held-out crops after ``iteration`` steps."""
+
+    iteration: int
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """A checkpoint from which training can go on was written to ``path``."""
+
+    iteration: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class TrainingFinished:
+    """Training ended; the finished weights are at ``path``."""
+
+    iteration: int
+    path: Path
+    psnr: float
+    ssim: float
+
+
+TrainingEvent = (
+    ImagesFound | LossPoint | ValidationPoint | CheckpointSaved | TrainingFinished
+)
+ProgressCallback = Callable[[Progress], None]
