@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Run all checks and tests, installing what is missing: `bash scripts/test.sh`.
+# Arguments go to pytest: `bash scripts/test.sh tests/test_io.py -x`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/environment.sh
+
+make_environment .venv-test
+"$PIP" install --quiet --constraint constraints.txt tox
+# `py` is the Python of this environment; other versions run with plain `tox`.
+.venv-test/bin/tox run -e lint,types,manifest,py -- "$@"
