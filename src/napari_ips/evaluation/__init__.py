@@ -1,0 +1,1 @@
+"""How good is a fused image: metrics, baselines, data sets, and the evaluation itself."""
