@@ -1,0 +1,57 @@
+"""Sample data of the napari plugin, simulated on the spot from bundled images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from napari_ips.simulation import demo_image, simulate_stack
+
+LayerData = tuple[NDArray[Any], dict[str, Any], str]
+
+# Invented, but of the size that a 20x objective gives; micrometres.
+PIXEL_SIZE = 0.5
+Z_STEP = 2.0
+
+
+def brightfield_stack() -> list[LayerData]:
+    """Return a stained tissue section with hills and valleys, (12, 512, 512, 3) uint8."""
+    stack = simulate_stack(demo_image("tissue"), 12, blur_per_slice=1.3).stack
+    return [_image_layer(stack, "brightfield stack (simulated)", rgb=True)]
+
+
+def fluorescence_stack() -> list[LayerData]:
+    """Return a tilted, hazy, noisy fluorescent tissue, (12, 512, 512) uint16."""
+    simulated = simulate_stack(
+        demo_image("fluorescence"),
+        12,
+        relief="tilt",
+        layering="additive",
+        blur="gaussian",
+        blur_per_slice=1.3,
+        noise=0.02,
+    )
+    name = "fluorescence stack (simulated)"
+    return [_image_layer(simulated.stack, name, colormap="green")]
+
+
+def two_source_pair() -> list[LayerData]:
+    """Return two images of one scene, near and far in focus, (512, 512) uint8 each."""
+    # The first and last slice of three: what is in the middle is soft in both.
+    stack = simulate_stack(
+        demo_image("gravel"), 3, relief="cells", blur_per_slice=3, seed=3
+    ).stack
+    names = ("far focus (simulated)", "near focus (simulated)")
+    return [
+        _image_layer(image, name)
+        for image, name in zip((stack[0], stack[-1]), names, strict=True)
+    ]
+
+
+def _image_layer(data: NDArray[Any], name: str, **options: Any) -> LayerData:
+    spatial = data.ndim - bool(options.get("rgb"))
+    scale = (Z_STEP, PIXEL_SIZE, PIXEL_SIZE)[-spatial:]
+    axes = ("z", "y", "x")[-spatial:]
+    described = {"name": name, "scale": scale, "units": ("micrometer",) * spatial}
+    return data, described | {"axis_labels": axes} | options, "image"
