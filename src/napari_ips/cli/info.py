@@ -1,0 +1,112 @@
+"""``napari-ips info``: what is installed, and what will be used."""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING, Any
+
+from napari_ips.cli.common import JsonFlag, human, print_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+EXAMPLES = """[bold]Examples[/]
+
+Before reporting a problem: [cyan]napari-ips info[/]
+
+For a program: [cyan]napari-ips info --json[/]
+"""
+
+
+def info(json: JsonFlag = False) -> None:
+    """Show versions, devices, scan backends and weights."""
+    facts = _collect()
+    if json:
+        print_json(facts)
+        return
+    console = human()
+    for table in (_versions(facts), _backends(facts), _weights(facts)):
+        console.print(table)
+    chosen = facts["auto"]
+    console.print(
+        f"auto takes the device [bold]{chosen['device']}[/] and the backend "
+        f"[bold]{chosen['backend']}[/]: {chosen['why']}",
+        soft_wrap=True,
+    )
+
+
+def _collect() -> dict[str, Any]:
+    import torch
+
+    from napari_ips import __version__, scan, weights
+    from napari_ips.device import choose_device
+
+    device = choose_device()
+    backend, why = scan.choose_backend(device)
+    return {
+        "version": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "devices": _devices(),
+        "backends": scan.backends(),
+        "auto": {"device": str(device), "backend": backend, "why": why},
+        "weights": [
+            {
+                "name": entry.name,
+                "path": entry.path,
+                "bundled": entry.bundled,
+                "card": dict(entry.card),
+            }
+            for entry in weights.list_weights()
+        ],
+    }
+
+
+def _devices() -> list[dict[str, str]]:
+    import torch
+
+    found = [{"device": "cpu", "name": platform.processor() or platform.machine()}]
+    if torch.backends.mps.is_available():
+        found.append({"device": "mps", "name": "Apple GPU"})
+    for number in range(torch.cuda.device_count()):
+        name = torch.cuda.get_device_name(number)
+        found.append({"device": f"cuda:{number}", "name": name})
+    return found
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich.table import Table
+
+    return Table(*columns, title=title, title_justify="left", title_style="bold")
+
+
+def _versions(facts: dict[str, Any]) -> Table:
+    table = _table("napari-ips", "what", "value")
+    for name in ("version", "python", "platform", "torch", "threads"):
+        table.add_row(name, str(facts[name]))
+    for device in facts["devices"]:
+        table.add_row("device", f"{device['device']} ({device['name']})")
+    return table
+
+
+def _backends(facts: dict[str, Any]) -> Table:
+    from rich.text import Text
+
+    table = _table("Backends of the selective scan", "backend", "usable")
+    for name, reason in facts["backends"].items():
+        usable = Text("yes", "green") if reason is None else Text(f"no: {reason}", "dim")
+        table.add_row(name, usable)
+    return table
+
+
+def _weights(facts: dict[str, Any]) -> Table:
+    from rich.text import Text
+
+    table = _table("Weights", "name", "where", "card")
+    for entry in facts["weights"]:
+        where = "bundled" if entry["bundled"] else str(entry["path"])
+        card = "\n".join(f"{key}: {value}" for key, value in entry["card"].items())
+        table.add_row(Text(entry["name"]), Text(where), Text(card))
+    return table
