@@ -17,7 +17,7 @@ Z_STEP = 2.0
 
 def brightfield_stack() -> list[LayerData]:
     """Return a stained tissue section with hills and valleys, (12, 512, 512, 3) uint8."""
-    stack = simulate_stack(demo_image("tissue"), 12, blur_per_slice=1.3).stack
+    stack = simulate_stack(demo_image("tissue"), 12).stack
     return [_image_layer(stack, "brightfield stack (simulated)", rgb=True)]
 
 

@@ -176,7 +176,7 @@ def demo_image(name: str = "tissue") -> NDArray[Any]:
     """
     from skimage import data
 
-    images: dict[str, Callable[[], NDArray[Any]]] = {
+    images: dict[str, Callable[[], Any]] = {
         "tissue": data.immunohistochemistry,
         "fluorescence": _fluorescence,
         "gravel": data.gravel,
@@ -317,8 +317,11 @@ class _Optics:
 
         pad = int(np.ceil(blur_per_slice * (n_slices - 1))) + 1
         self.pad = pad
-        sides = [(pad, fft.next_fast_len(size + 2 * pad, real=True) - size - pad)
-                 for size in height.shape]  # fmt: skip
+        padded = [fft.next_fast_len(size + 2 * pad, real=True) for size in height.shape]
+        sides = [
+            (pad, whole - size - pad)
+            for whole, size in zip(padded, height.shape, strict=True)
+        ]
         height = np.pad(height, sides, mode="symmetric")
         colour = np.pad(colour, [*sides, (0, 0)], mode="symmetric")
         self.padded = height.shape
@@ -375,7 +378,8 @@ class _Optics:
 
 def _membership(height: Floats, level: float, step: float) -> Floats:
     """Return the share, 0 to 1, of every pixel in the layer at `level`."""
-    return np.maximum(1 - np.abs(height - np.float32(level)) / np.float32(step), 0)
+    nearness = 1 - np.abs(height - np.float32(level)) / np.float32(step)
+    return np.asarray(np.maximum(nearness, 0), np.float32)
 
 
 def _disc(radius: float) -> Floats:
