@@ -125,18 +125,21 @@ def evaluate(
 
 
 def _table(means: Sequence[Row], channel: str) -> Table:
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(
         title=f"Means over the samples ({channel})",
         title_justify="left",
-        caption="PSNR in dB; inner: 12 px off each edge; height error in slices",
+        caption="PSNR in dB; inner: 12 pixels off each edge; height error in slices of "
+        "textured pixels; time of one fusion in s",
         caption_justify="left",
+        box=SIMPLE_HEAD,
     )
-    table.add_column("data set")
-    table.add_column("method")
-    for title in ("samples", "PSNR", "inner", "SSIM", "height error", "s/sample"):
-        table.add_column(title, justify="right")
+    table.add_column("data set", overflow="fold")
+    table.add_column("method", no_wrap=True)
+    for title in ("n", "PSNR", "inner", "SSIM", "height", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
     datasets = [row.dataset for row in means]
     for number, row in enumerate(means):
         last = datasets[number + 1 : number + 2] != [row.dataset]

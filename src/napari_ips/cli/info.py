@@ -41,7 +41,7 @@ def _collect() -> dict[str, Any]:
     from napari_ips import __version__, scan, weights
     from napari_ips.device import choose_device
 
-    device = choose_device()
+    device = str(choose_device())
     backend, why = scan.choose_backend(device)
     return {
         "version": __version__,
@@ -51,13 +51,13 @@ def _collect() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "devices": _devices(),
         "backends": scan.backends(),
-        "auto": {"device": str(device), "backend": backend, "why": why},
+        "auto": {"device": device, "backend": backend, "why": why},
         "weights": [
             {
                 "name": entry.name,
                 "path": entry.path,
                 "bundled": entry.bundled,
-                "card": dict(entry.card),
+                "card": weights.card_numbers(entry.card),
             }
             for entry in weights.list_weights()
         ],
