@@ -16,7 +16,6 @@ from PIL import Image
 
 from napari_ips.errors import IPSError
 from napari_ips.io import (
-    atomic_write,
     check_writable,
     read_image,
     read_pages,
@@ -538,31 +537,33 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, n
 
     monkeypatch.setattr("tifffile.imwrite", half)
     monkeypatch.setattr("napari_ips.io.write._write_png", half)
-    with pytest.raises(IPSError, match="No space left on device"):
+    with pytest.raises(IPSError, match="disk is full"):
         write_image(file, np.ones((9, 9), np.uint8), overwrite=True)
     assert read_image(file).max() == 0
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_interrupted_write_leaves_nothing(tmp_path):
-    def interrupted(part: Path) -> None:
-        part.write_bytes(b"half")
+def test_interrupted_write_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(part, *args, **kwargs):
+        Path(part).write_bytes(b"half")
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("tifffile.imwrite", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        atomic_write(tmp_path / "file.bin", interrupted)
+        write_image(tmp_path / "image.tif", np.zeros((9, 9), np.uint8))
     assert not list(tmp_path.iterdir())
 
 
-def test_file_that_appears_meanwhile_is_not_overwritten(tmp_path):
-    file = tmp_path / "file.bin"
+def test_file_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+    file = tmp_path / "image.tif"
 
-    def overtaken(part: Path) -> None:
-        part.write_bytes(b"ours")
+    def overtaken(part, *args, **kwargs):
+        Path(part).write_bytes(b"ours")
         file.write_bytes(b"theirs")
 
+    monkeypatch.setattr("tifffile.imwrite", overtaken)
     with pytest.raises(IPSError, match="exists"):
-        atomic_write(file, overtaken)
+        write_image(file, np.zeros((9, 9), np.uint8))
     assert file.read_bytes() == b"theirs"
     assert list(tmp_path.iterdir()) == [file]
 

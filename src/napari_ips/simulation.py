@@ -19,6 +19,7 @@ from numpy.typing import DTypeLike, NDArray
 from scipy import fft, ndimage
 
 from napari_ips.errors import IPSError
+from napari_ips.files import written_whole
 
 Relief = Literal["relief", "tilt", "cells"]
 Layering = Literal["opaque", "additive"]
@@ -136,28 +137,25 @@ def save_simulated(
     overwrite : bool
         Replace files of those names; otherwise their presence is an IPSError.
     """
-    from napari_ips.io import atomic_write, write_image, write_stack
+    from napari_ips.io import check_writable, write_image, write_stack
 
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise IPSError(f"The folder {folder} cannot be made: {error.strerror}.") from error
+    for name in ("stack.tif", "truth.tif", "height.npy", "info.json"):
+        check_writable(folder / name, overwrite=overwrite)
+
     stack = simulated.stack
     described = {"n_slices": len(stack), "shape": list(stack.shape)}
     described |= {"dtype": str(stack.dtype)} | (info or {})
-
-    def write_info(path: Path) -> None:
-        path.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
-
-    def write_height(path: Path) -> None:
-        with path.open("wb") as file:
-            np.save(file, simulated.height)
-
     write_stack(folder / "stack.tif", stack, overwrite=overwrite)
     write_image(folder / "truth.tif", simulated.truth, overwrite=overwrite)
-    atomic_write(folder / "height.npy", write_height, overwrite=overwrite)
-    atomic_write(folder / "info.json", write_info, overwrite=overwrite)
+    with written_whole(folder / "height.npy") as part:
+        np.save(part, simulated.height)
+    with written_whole(folder / "info.json") as part:
+        part.write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
 def demo_image(name: str = "tissue") -> NDArray[Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import uuid
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
+from napari_ips.files import written_whole
 from napari_ips.io.formats import MICROMETRE, PNG, TIFF, clean_unit
 
 # ImageJ's own format holds these; Fiji and napari then read the exact scale.
@@ -58,15 +59,13 @@ def write_image(
             raise IPSError(
                 f"PNG holds 8 or 16 bits, not {image.dtype}; save {path.stem}.tif instead."
             )
-        atomic_write(path, lambda part: _write_png(part, image), overwrite=overwrite)
+        with _new_file(path, overwrite) as part:
+            _write_png(part, image)
         return
     _check_tiff(path, image)
     axes = "YXS"[: image.ndim]
-
-    def write(part: Path) -> None:
+    with _new_file(path, overwrite) as part:
         _write_tiff(part, image, axes, pixel_size, None, clean_unit(unit))
-
-    atomic_write(path, write, overwrite=overwrite)
 
 
 def write_stack(
@@ -104,11 +103,8 @@ def write_stack(
         raise IPSError(f"An array of the shape {stack.shape} cannot be saved as a stack.")
     _check_tiff(path, stack)
     axes = "ZYXS"[: stack.ndim]
-
-    def write(part: Path) -> None:
+    with _new_file(path, overwrite) as part:
         _write_tiff(part, stack, axes, pixel_size, z_step, clean_unit(unit))
-
-    atomic_write(path, write, overwrite=overwrite)
 
 
 def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
@@ -129,37 +125,13 @@ def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
         raise IPSError(f"The folder {folder} is read-only; choose another one.")
 
 
-def atomic_write(
-    path: str | Path, write: Callable[[Path], None], *, overwrite: bool = False
-) -> None:
-    """Let `write` fill a file beside `path` and give it that name once it is complete.
-
-    Parameters
-    ----------
-    path : path
-        The file to make.
-    write : callable
-        Gets the temporary path to write to.
-    overwrite : bool
-        Replace an existing file.
-
-    Raises
-    ------
-    IPSError
-        If the file exists or cannot be written; nothing is left behind.
-    """
-    path = Path(path)
+@contextmanager
+def _new_file(path: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary path that becomes `path`, which must not exist even then."""
     check_writable(path, overwrite=overwrite)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        write(part)
+    with written_whole(path) as part:
+        yield part
         check_writable(path, overwrite=overwrite)
-        os.replace(part, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise IPSError(f"{path} cannot be written: {reason}.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _check_tiff(path: Path, data: NDArray[Any]) -> None:
