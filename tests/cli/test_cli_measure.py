@@ -19,7 +19,7 @@ def test_demo_writes_everything_and_again(success, tmp_path, fusion, monkeypatch
         assert name in text
     told = json.loads(success("demo", "-o", folder, "--json"))
     assert sorted(told["files"]) == sorted(
-        "stack truth fused index confidence panel".split()
+        ["stack", "truth", "fused", "index", "confidence", "panel"]
     )
     truth, stack = read_image(folder / "truth.tif"), read_stack(folder / "stack.tif")
     assert stack.data.shape[1:] == truth.shape
