@@ -403,6 +403,29 @@ def test_zarr_group_of_something_else_says_what_to_pass(tmp_path, stack):
         read_stack(tmp_path / "plate.zarr")
 
 
+def test_damaged_chunk_of_a_zarr_array_is_refused(tmp_path, stack):
+    zarr.create_array(tmp_path / "stack.zarr", data=stack, chunks=(1, 24, 31))
+    chunk = tmp_path / "stack.zarr" / "c" / "3" / "0" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:50])
+    with pytest.raises(IPSError, match=r"stack\.zarr cannot be read"):
+        read_stack(tmp_path / "stack.zarr")
+    pages = read_pages(tmp_path / "stack.zarr")
+    assert_same(next(pages), stack[0])
+    with pytest.raises(IPSError, match=r"stack\.zarr cannot be read"):
+        list(pages)
+
+
+def test_file_without_permission_is_told_from_a_damaged_one(tmp_path, stack, monkeypatch):
+    write_stack(tmp_path / "stack.tif", stack)
+
+    def denied(*args):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr("tifffile.TiffFile", denied)
+    with pytest.raises(IPSError, match=r"stack\.tif cannot be read: Permission denied"):
+        read_stack(tmp_path / "stack.tif")
+
+
 # --- images for training --------------------------------------------------------------
 
 

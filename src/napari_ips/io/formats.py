@@ -83,17 +83,26 @@ def load(path: Path) -> Pixels:
     else:
         known = ", ".join(IMAGES)
         raise IPSError(f"{path.name} is of no known kind; known: {known}, zarr folders.")
-    try:
+    with plainly_read(path):
         pixels = reader(path)
-    except (IPSError, MemoryError):
-        raise
-    # Decoders raise whatever they like on damaged files: the user needs the name.
-    except Exception as error:
-        raise IPSError(f"{path} cannot be read; it may be damaged ({error}).") from error
     if np.dtype(pixels.data.dtype).kind not in "uif":
         kind = pixels.data.dtype
         raise IPSError(f"{path} holds {kind} values; integers or real numbers are needed.")
     return pixels
+
+
+@contextmanager
+def plainly_read(path: Path) -> Iterator[None]:
+    """Turn whatever goes wrong while a file is read into an IPSError that names it."""
+    try:
+        yield
+    except (IPSError, MemoryError):
+        raise
+    # Decoders raise exceptions of every kind on damaged files.
+    except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise IPSError(f"{path} cannot be read: {error.strerror}.") from error
+        raise IPSError(f"{path} cannot be read; it may be damaged ({error}).") from error
 
 
 def clean_unit(unit: str | None) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
-from napari_ips.io.formats import IMAGES, Pixels, Scale, is_zarr, load, natural_key
+from napari_ips.io.formats import IMAGES, Pixels, is_zarr, load, natural_key, plainly_read
 
 Source = str | Path | Sequence[str | Path]
 
@@ -125,7 +125,8 @@ def read_pages(path: str | Path) -> Iterator[NDArray[Any]]:
         index: list[int | slice] = [slice(None)] * len(axes)
         for axis, place in zip(leading, position, strict=True):
             index[axis] = place
-        page = np.asarray(pixels.data[tuple(index)])
+        with plainly_read(Path(path)):
+            page = np.asarray(pixels.data[tuple(index)])
         left = [letter for letter in axes if letter in "YXS"]
         image = _samples_last(page.transpose(*_order(left, "YXS")), "S" in left)
         yield image[..., :3] if image.ndim == 3 else image
@@ -183,7 +184,8 @@ def _stack_of_files(
 def _slice(path: Path) -> Pixels:
     """Read a file that is one slice: a single image, its colours last."""
     pixels = load(path)
-    data, axes = _without_single_axes(np.asarray(pixels.data), pixels.axes)
+    with plainly_read(path):
+        data, axes = _without_single_axes(pixels.data, pixels.axes)
     if set(axes) - set("YXS"):
         raise IPSError(
             f"{path.name} holds several images (shape {data.shape}), but each file of a "
@@ -219,7 +221,8 @@ def _z_first(
         letters = _with_z_at(path, letters, shape, z_axis)
     # Before anything is loaded: a zarr array may be larger than memory.
     _check_axes(path, letters, shape)
-    data, letters = _without_single_axes(pixels.data, letters)
+    with plainly_read(path):
+        data, letters = _without_single_axes(pixels.data, letters)
     if "Z" not in letters:
         letters = letters.replace("Q", "Z")
     ordered = data.transpose(*_order(letters, "ZYXS"))
@@ -293,6 +296,3 @@ def _check_axes(path: Path, letters: str, shape: tuple[int, ...]) -> None:
             f"Which axis holds the slices is not clear ({where}); say it with --z-axis N "
             "and leave one stack in the file."
         )
-
-
-__all__ = ["Scale", "Stack", "read_image", "read_pages", "read_stack"]
