@@ -118,7 +118,7 @@ class TrainConfig(Config):
     gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm")
     ema_decay: float = Field(0.998, ge=0, lt=1, description="averaging of the weights")
     decision_loss: float = Field(
-        0.1, ge=0, description="weight of the cross-entropy of the selection itself"
+        1.0, ge=0, description="weight of the cross-entropy of the selection itself"
     )
 
     low_pass: tuple[LowPassKind, ...] = Field(("mean", "gaussian"), min_length=1)
@@ -131,7 +131,7 @@ class TrainConfig(Config):
     noise: float = Field(0.03, ge=0, le=0.5, description="largest noise, of full range")
     intensity_jitter: bool = Field(True, description="contrast, offset, gamma, inversion")
 
-    min_sharpness: float = Field(0.02, ge=0, description="softer crops are rejected")
+    min_sharpness: float = Field(0.06, ge=0, description="softer crops are rejected")
     validation_crops: int = Field(16, ge=1)
     validation_interval: int = Field(200, ge=1)
     checkpoint_interval: int = Field(100, ge=1)

@@ -1,0 +1,25 @@
+"""Choice of the device that computes."""
+
+from __future__ import annotations
+
+import torch
+
+from napari_ips.errors import IPSError
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """Return the torch device of a setting; ``"auto"`` takes a CUDA GPU if there is one.
+
+    Raises
+    ------
+    IPSError
+        If the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise IPSError(f"There is no device {name} here; use --device cpu or auto.")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise IPSError("There is no Apple GPU (mps) here; use --device cpu or auto.")
+    return device

@@ -1,0 +1,213 @@
+"""The cross-image fusion network of Section III-B (Fig. 4) and its Mamba block."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_ips.config import NetworkConfig
+from napari_ips.scan import selective_scan
+from napari_ips.scan.conv import causal_conv1d
+
+
+class ResBlock(nn.Module):
+    """Two 3x3 convolutions with a ReLU between and an identity around them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, channels, H, W) to the same shape."""
+        out: Tensor = x + self.conv2(F.relu(self.conv1(x)))
+        return out
+
+
+class Mamba(nn.Module):
+    """Selective state space layer, with the parameters of ``mamba_ssm.Mamba``.
+
+    Names, shapes and initialisation are those of Mamba-1, so that a state dict of one
+    loads into the other.
+
+    Parameters
+    ----------
+    d_model : int
+        Channels of a token.
+    d_state : int
+        State size N per inner channel.
+    d_conv : int
+        Taps of the causal depthwise convolution.
+    expand : int
+        Inner width, relative to ``d_model``.
+    """
+
+    def __init__(
+        self, d_model: int, d_state: int = 16, d_conv: int = 4, expand: int = 2
+    ) -> None:
+        super().__init__()
+        d_inner = expand * d_model
+        self.d_state = d_state
+        self.dt_rank = math.ceil(d_model / 16)
+        self.backend = "auto"
+        self.in_proj = nn.Linear(d_model, 2 * d_inner, bias=False)
+        self.conv1d = nn.Conv1d(
+            d_inner, d_inner, d_conv, groups=d_inner, padding=d_conv - 1
+        )
+        self.x_proj = nn.Linear(d_inner, self.dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(self.dt_rank, d_inner)
+        states = torch.arange(1, d_state + 1, dtype=torch.float32)
+        self.A_log = nn.Parameter(torch.log(states).repeat(d_inner, 1))
+        self.D = nn.Parameter(torch.ones(d_inner))
+        self.out_proj = nn.Linear(d_inner, d_model, bias=False)
+        self._initialise_step_size()
+
+    def _initialise_step_size(self, low: float = 1e-3, high: float = 0.1) -> None:
+        """Draw initial step sizes log-uniformly from [low, high], as Mamba does."""
+        nn.init.uniform_(self.dt_proj.weight, -(self.dt_rank**-0.5), self.dt_rank**-0.5)
+        step = torch.exp(
+            torch.rand_like(self.dt_proj.bias) * math.log(high / low) + math.log(low)
+        ).clamp(min=1e-4)
+        inverse_softplus = step + torch.log(-torch.expm1(-step))
+        with torch.no_grad():
+            self.dt_proj.bias.copy_(inverse_softplus)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (batch, L, d_model) to the same shape; token k sees tokens 0 to k."""
+        x, z = self.in_proj(tokens).chunk(2, dim=-1)
+        x = causal_conv1d(x, self.conv1d.weight, self.conv1d.bias, self.backend)
+        sizes = [self.dt_rank, self.d_state, self.d_state]
+        step, B, C = self.x_proj(x).split(sizes, dim=-1)
+        step = step @ self.dt_proj.weight.T
+        y = selective_scan(
+            x.transpose(1, 2),
+            step.transpose(1, 2),
+            -torch.exp(self.A_log.float()),
+            B.transpose(1, 2),
+            C.transpose(1, 2),
+            self.D.float(),
+            z.transpose(1, 2),
+            self.dt_proj.bias.float(),
+            delta_softplus=True,
+            backend=self.backend,
+        )
+        out: Tensor = self.out_proj(y.transpose(1, 2))
+        return out
+
+
+class MambaBlock(nn.Module):
+    """Layer normalisation, a Mamba layer, and an identity around both."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        d_model = 2 * config.width
+        self.norm = nn.LayerNorm(d_model)
+        self.mamba = Mamba(d_model, config.d_state, config.d_conv, config.expand)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map (batch, L, d_model) to the same shape."""
+        out: Tensor = tokens + self.mamba(self.norm(tokens))
+        return out
+
+
+class GlobalBranch(nn.Module):
+    """Mamba blocks over the pixels in row-major order, at 1/stride of the resolution."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        d_model, stride = 2 * config.width, config.global_stride
+        self.blocks = nn.ModuleList(MambaBlock(config) for _ in range(config.mamba_blocks))
+        self.down: nn.Module = nn.Identity()
+        self.up: nn.Module = nn.Identity()
+        if stride > 1:
+            self.down = nn.Conv2d(d_model, d_model, stride, stride)
+            self.up = nn.ConvTranspose2d(d_model, d_model, stride, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, d_model, H, W) to the same shape; H, W multiples of the stride."""
+        x = self.down(x)
+        height, width = x.shape[2:]
+        tokens = x.permute(0, 2, 3, 1).reshape(len(x), height * width, -1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        maps = tokens.reshape(len(x), height, width, -1).permute(0, 3, 1, 2)
+        out: Tensor = self.up(maps)
+        return out
+
+
+class CrossImageFusionNetwork(nn.Module):
+    """Fuse two source images of which each pixel is in focus in one (Fig. 4).
+
+    A convolution and a ResBlock, shared by the sources, extract shallow features, which
+    are concatenated and go through a local branch of ResBlocks beside a global branch
+    of Mamba blocks; both are concatenated and reconstructed.
+
+    Parameters
+    ----------
+    config : NetworkConfig, optional
+        Shape of the network.
+    """
+
+    def __init__(self, config: NetworkConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or NetworkConfig()
+        width, both = config.width, 2 * config.width
+        outputs = config.in_channels if config.output == "image" else 1
+        self.encoder = nn.Sequential(
+            nn.Conv2d(config.in_channels, width, 3, padding=1), nn.ReLU(), ResBlock(width)
+        )
+        self.local_branch = nn.Sequential(
+            *(ResBlock(both) for _ in range(config.local_blocks))
+        )
+        self.global_branch = GlobalBranch(config)
+        self.reconstruction = nn.Sequential(
+            nn.Conv2d(2 * both, both, 3, padding=1), nn.ReLU(), nn.Conv2d(both, outputs, 1)
+        )
+
+    def set_scan_backend(self, backend: str) -> None:
+        """Choose the backend of every scan; see `napari_ips.scan.selective_scan`."""
+        for module in self.modules():
+            if isinstance(module, Mamba):
+                module.backend = backend
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Shallow features (batch, width, H, W) of sources (batch, in_channels, H, W)."""
+        features: Tensor = self.encoder(image)
+        return features
+
+    def decide(self, features1: Tensor, features2: Tensor) -> Tensor:
+        """Combine the shallow features of both sources into the raw output.
+
+        Returns
+        -------
+        Tensor
+            (batch, 1, H, W) log-odds that source 1 is the one in focus for
+            ``output="selection"``, else the image (batch, in_channels, H, W).
+        """
+        features = torch.cat([features1, features2], dim=1)
+        height, width = features.shape[2:]
+        stride = self.config.global_stride
+        padding = (0, -width % stride, 0, -height % stride)
+        if any(padding):
+            features = F.pad(features, padding, mode="replicate")
+        joined = torch.cat(
+            [self.local_branch(features), self.global_branch(features)], dim=1
+        )
+        raw: Tensor = self.reconstruction(joined)[..., :height, :width]
+        return raw
+
+    def forward(self, source1: Tensor, source2: Tensor) -> Tensor:
+        """Return `decide` for two sources of shape (batch, in_channels, H, W)."""
+        features = self.encode(torch.cat([source1, source2]))
+        features1, features2 = features.chunk(2)
+        return self.decide(features1, features2)
+
+    def fuse(self, source1: Tensor, source2: Tensor) -> Tensor:
+        """Return the fused image (batch, in_channels, H, W): psi of Eq. (3)."""
+        raw = self(source1, source2)
+        if self.config.output == "image":
+            return raw
+        return torch.lerp(source2, source1, torch.sigmoid(raw))

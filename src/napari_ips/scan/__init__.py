@@ -1,0 +1,8 @@
+"""The selective scan of Mamba (Section III-B, Eqs. 4-7): one operator, several backends.
+
+Depends on torch alone; it knows nothing of images.
+"""
+
+from napari_ips.scan.dispatch import backends, choose_backend, selective_scan
+
+__all__ = ["backends", "choose_backend", "selective_scan"]
