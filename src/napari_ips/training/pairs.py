@@ -1,0 +1,131 @@
+"""Batches of training pairs: sharp crops, blurred and shuffled (Section III-A)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from napari_ips.config import TrainConfig
+from napari_ips.shuffling import blob_mask, draw_kernel_size, low_pass, pixel_mask, shuffle
+from napari_ips.training.images import ImagePool
+
+# A slice that is only nearly in focus is blurred by a kernel of at most this size.
+_NEAR_FOCUS = 7
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Two sources and what they should become, each (batch, channels, H, W).
+
+    Attributes
+    ----------
+    source1, source2 : Tensor
+        What the network sees.
+    target : Tensor
+        The sharper pixel of every position, without the noise of the sources.
+    selection : Tensor
+        1 where source 1 holds the sharper pixel, else 0.
+    stake : Tensor
+        Difference of the sources before noise: how much the choice matters.
+    """
+
+    source1: Tensor
+    source2: Tensor
+    target: Tensor
+    selection: Tensor
+    stake: Tensor
+
+    def to(self, device: torch.device) -> PairBatch:
+        """Return the batch on another device."""
+        return PairBatch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+    @classmethod
+    def join(cls, pairs: Sequence[PairBatch]) -> PairBatch:
+        """Join batches along the first axis."""
+        return cls(*(torch.cat([getattr(p, f.name) for p in pairs]) for f in fields(cls)))
+
+
+def make_batch(pool: ImagePool, config: TrainConfig, iteration: int) -> PairBatch:
+    """Draw the batch of one iteration.
+
+    The random numbers depend on the seed and the iteration alone, so that a resumed run
+    draws the very batches that an undisturbed one would have drawn.
+    """
+    rng = np.random.default_rng([config.seed, iteration])
+    generator = Generator().manual_seed(int(rng.integers(2**62)))
+    crops = pool.draw(config.batch_size, config.crop_size, rng)
+    pairs = [_make_pair(torch.from_numpy(crop)[None], config, generator) for crop in crops]
+    return PairBatch.join(pairs)
+
+
+def _make_pair(focused: Tensor, config: TrainConfig, generator: Generator) -> PairBatch:
+    if config.intensity_jitter:
+        focused = _jitter(focused, generator)
+    sharper, softer = _defocus(focused, config, generator)
+    mask = _mask(focused.shape, config, generator)
+    first, second = shuffle(sharper, softer, mask)
+    if _chance(0.5, generator):
+        first, second, mask = second, first, 1.0 - mask
+    if config.noise > 0:
+        level = config.noise * _uniform(0.0, 1.0, generator) ** 2
+        first, second = (_add_noise(s, level, generator) for s in (first, second))
+    return PairBatch(first, second, sharper, mask, (sharper - softer).abs())
+
+
+def _defocus(
+    focused: Tensor, config: TrainConfig, generator: Generator
+) -> tuple[Tensor, Tensor]:
+    """Return the sharper and the softer image, each with its own filter."""
+    low, high = config.kernel_range
+    size = draw_kernel_size(low, high, generator)
+    kind = config.low_pass[_below(len(config.low_pass), generator)]
+    padding = "constant" if _chance(config.dark_border, generator) else "reflect"
+    sharper = focused
+    if size > low and _chance(config.both_defocused, generator):
+        near = draw_kernel_size(low, min(size - 2, _NEAR_FOCUS), generator)
+        sharper = low_pass(focused, kind, near)
+    return sharper, low_pass(focused, kind, size, padding)
+
+
+def _mask(
+    shape: tuple[int, ...], config: TrainConfig, generator: Generator
+) -> Tensor:
+    """Return a mask by pixel (the paper's) or, for a share of the pairs, by blobs."""
+    if not _chance(config.coherent, generator):
+        return pixel_mask(shape, config.mask_ratio, generator)
+    low, high = config.blob_scale
+    scale = low * (high / low) ** _uniform(0.0, 1.0, generator)
+    batch, channels, height, width = shape
+    return blob_mask((batch, channels, height, width), config.mask_ratio, scale, generator)
+
+
+def _jitter(image: Tensor, generator: Generator) -> Tensor:
+    """Change gamma, contrast and offset, and invert some: cameras and stains differ."""
+    gamma = 2.0 ** _uniform(-0.7, 0.7, generator)
+    image = image.clamp(min=0.0) ** gamma
+    contrast = 2.0 ** _uniform(-2.0, 0.3, generator)
+    offset = _uniform(0.0, max(0.0, 1.0 - contrast), generator)
+    image = contrast * image + offset
+    return 1.0 - image if _chance(0.25, generator) else image
+
+
+def _add_noise(image: Tensor, level: float, generator: Generator) -> Tensor:
+    """Add noise whose variance rises with the intensity, as of photons, plus a floor."""
+    sigma = level * torch.sqrt(0.3 + 0.7 * image.clamp(min=0.0))
+    return image + sigma * torch.randn(image.shape, generator=generator)
+
+
+def _chance(probability: float, generator: Generator) -> bool:
+    return float(torch.rand((), generator=generator)) < probability
+
+
+def _uniform(low: float, high: float, generator: Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def _below(count: int, generator: Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))
