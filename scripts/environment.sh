@@ -12,7 +12,7 @@ find_python() {
     return 1
 }
 
-# Debian and Ubuntu ship Python without venv, and slim images without git.
+# Debian and Ubuntu ship Python without venv.
 install_system_packages() {
     local sudo=""
     if [ "$(id -u)" -ne 0 ]; then sudo="sudo"; fi
@@ -27,14 +27,13 @@ install_system_packages() {
 # make_environment FOLDER: create the environment if need be; sets PIP.
 make_environment() {
     local folder="$1" python version
-    local -a missing=()
     python="$(find_python)"
     version="$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=("python$version-venv")
-    command -v git >/dev/null || missing+=(git)
-    if [ "${#missing[@]}" -gt 0 ]; then install_system_packages "${missing[@]}"; fi
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        install_system_packages "python$version-venv"
     if [ ! -x "$folder/bin/pip" ]; then "$python" -m venv "$folder"; fi
     PIP="$folder/bin/pip"
-    # The version is read from git, which mistrusts a checkout that another user owns.
+    # The version is read from git, if it is there, which mistrusts a checkout that
+    # another user owns.
     export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0="$PWD"
 }
