@@ -109,4 +109,6 @@ def _weights(facts: dict[str, Any]) -> Table:
         where = "bundled" if entry["bundled"] else str(entry["path"])
         card = "\n".join(f"{key}: {value}" for key, value in entry["card"].items())
         table.add_row(Text(entry["name"]), Text(where), Text(card))
+    if not facts["weights"]:
+        table.add_row("none", "make some with napari-ips train", "")
     return table
