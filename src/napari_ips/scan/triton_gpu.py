@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 LANES = 32  # channels side by side in a program: one warp
 TILE = 16  # tokens of a tile in the backward pass: what fits in registers
+CARRIED = 256  # chunks that the carry takes in at once
 PROGRAMS = 4096  # that fill a large GPU; chunks grow once there are more than these
 OLDEST_TRITON = (3, 4)  # that takes tuples of strides
 OLDEST_CAPABILITY = (7, 0)
@@ -241,7 +242,7 @@ def _carry(
     _kernels().carry[grid](
         *(states, sums, inputs.A),
         *(layout.channels, layout.n_states, layout.chunks),
-        K=min(256, _power_of_two(layout.chunks)),
+        K=min(CARRIED, _power_of_two(layout.chunks)),
         BD=width,
         REVERSE=reverse,
         REAL=options["REAL"],
