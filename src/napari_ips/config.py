@@ -6,18 +6,34 @@ widgets. Unknown fields are refused, so that a misspelt setting is never ignored
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from napari_ips.errors import IPSError
 
 LowPassKind = Literal["mean", "median", "gaussian"]
 ScanBackend = Literal["auto", "reference", "numba", "chunked", "triton", "mamba_ssm"]
-Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
+
+
+def _known_device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise ValueError("choose auto, cpu, cuda, cuda:0 (or another number), or mps")
+    return name
+
+
+Device = Annotated[str, AfterValidator(_known_device)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 OddSize = Annotated[int, Field(ge=3, le=101)]
 
@@ -35,7 +51,10 @@ class Config(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            raise IPSError(f"{field}: {first['msg']} (got {first['input']!r})") from error
+            told = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "value_error" and not first["loc"]:
+                raise IPSError(f"{told[0].upper()}{told[1:]}.") from error
+            raise IPSError(f"{field}: {told} (got {first['input']!r})") from error
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -152,7 +171,7 @@ class TrainConfig(Config):
 
     @classmethod
     def from_preset(cls, preset: str, **values: Any) -> Self:
-        """Settings of a preset, with ``values`` put over them.
+        """Return the settings of a preset, with ``values`` put over them.
 
         ``"paper"`` follows Section III-C; ``"microscopy"`` (the defaults) adds what real
         micrographs need: coherent focus regions, noise, slices of which none is sharp.

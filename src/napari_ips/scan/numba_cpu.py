@@ -51,7 +51,7 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 @nb.njit(parallel=True, fastmath=True, cache=True)
 def _forward(u, delta, a, b, c, y, saved):  # type: ignore[no-untyped-def]
-    """y (batch, L, d) and, every _CHECKPOINT tokens, the state before the token."""
+    """Fill y (batch, L, d) and, every _CHECKPOINT tokens, the state before it, in saved."""
     batch, length, channels = u.shape
     n_state = a.shape[0]
     blocks = (channels + _BLOCK - 1) // _BLOCK
@@ -87,7 +87,7 @@ def _forward(u, delta, a, b, c, y, saved):  # type: ignore[no-untyped-def]
 
 @nb.njit(parallel=True, fastmath=True, cache=True)
 def _backward(u, delta, a, b, c, saved, gy, gu, gdelta, ga, gb, gc):  # type: ignore[no-untyped-def]
-    """Gradients; ga, gb and gc hold one partial sum per task, to be added up after."""
+    """Fill the gradients; ga, gb and gc hold one partial sum per task, to be added up after."""
     batch, length, channels = u.shape
     n_state = a.shape[0]
     blocks = (channels + _BLOCK - 1) // _BLOCK

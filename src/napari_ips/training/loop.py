@@ -68,12 +68,18 @@ def train(
     yield ImagesFound(len(pool.images), pool.rejected)
     training, held_out = split_pool(pool, config)
     checks = validation_batches(held_out, config)
-    state = TrainingState.load(config, device) if resume else TrainingState.begin(config, device)
+    state = (
+        TrainingState.load(config, device)
+        if resume
+        else TrainingState.begin(config, device)
+    )
     fraction = _fraction(state, config)
     while fraction < 1.0:
         yield _step(state, training, config, fraction, device)
         if state.iteration % config.validation_interval == 0:
-            yield ValidationPoint(state.iteration, *validate(state.averaged, checks, device))
+            yield ValidationPoint(
+                state.iteration, *validate(state.averaged, checks, device)
+            )
         if state.iteration % config.checkpoint_interval == 0:
             yield CheckpointSaved(state.iteration, state.save(config))
         fraction = _fraction(state, config)

@@ -91,9 +91,7 @@ def _defocus(
     return sharper, low_pass(focused, kind, size, padding)
 
 
-def _mask(
-    shape: tuple[int, ...], config: TrainConfig, generator: Generator
-) -> Tensor:
+def _mask(shape: tuple[int, ...], config: TrainConfig, generator: Generator) -> Tensor:
     """Return a mask by pixel (the paper's) or, for a share of the pairs, by blobs."""
     if not _chance(config.coherent, generator):
         return pixel_mask(shape, config.mask_ratio, generator)

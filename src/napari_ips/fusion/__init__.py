@@ -1,0 +1,7 @@
+"""Fusion of pairs and stacks with a trained network."""
+
+from napari_ips.fusion.block import FusionResult
+from napari_ips.fusion.pair import fuse_pair
+from napari_ips.fusion.stack import fuse_stack
+
+__all__ = ["FusionResult", "fuse_pair", "fuse_stack"]

@@ -1,0 +1,43 @@
+"""Fused intensities from the slices and the focus curve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def take(stack: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
+    """Take every pixel from the slice that ``index`` (H, W) names: the hard mode."""
+    picks = index[None, ..., None] if stack.ndim == 4 else index[None]
+    return np.take_along_axis(stack, picks.astype(np.intp), axis=0)[0]
+
+
+def average(stack: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
+    """Average the slices with weights (n, H, W) that sum to one: the soft mode.
+
+    Slices of weight zero may hold NaN. The mean is rounded and kept in the range of an
+    integer dtype.
+    """
+    total = np.zeros(stack.shape[1:], dtype=np.float64)
+    for values, weight in zip(stack, weights, strict=True):
+        spread = weight[..., None] if stack.ndim == 4 else weight
+        total += np.where(spread > 0, values, 0) * spread
+    if stack.dtype.kind in "iu":
+        limits = np.iinfo(stack.dtype)
+        total = np.clip(np.rint(total), limits.min, limits.max)
+    return total.astype(stack.dtype)
+
+
+def soft_weights(curve: Tensor, temperature: float) -> NDArray[np.float32]:
+    """Return softmax(curve / temperature) over the slices, (n, H, W).
+
+    Weights too small to change an 8-bit value are dropped, so that far slices stay out.
+    """
+    weights = torch.softmax(curve / temperature, dim=0)
+    weights = torch.where(weights < 1e-3, torch.zeros_like(weights), weights)
+    array: NDArray[np.float32] = (weights / weights.sum(0)).cpu().numpy()
+    return array

@@ -1,0 +1,124 @@
+"""Fusion of one block of a stack: the part that tiles, threads and clusters share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_ips.config import FuseConfig
+from napari_ips.fusion.blend import average, soft_weights, take
+from napari_ips.fusion.evidence import neighbour_log_odds, pair_log_odds
+from napari_ips.fusion.focus import (
+    confidence,
+    focus_curve,
+    regularise,
+    sub_slice_depth,
+)
+from napari_ips.intensity import IntensityRange, luminance
+from napari_ips.network import CrossImageFusionNetwork
+
+
+@dataclass(frozen=True)
+class FusionResult:
+    """A fused stack.
+
+    Attributes
+    ----------
+    fused : ndarray, shape (Y, X) or (Y, X, colours)
+        All-in-focus image, in the dtype of the stack.
+    index : ndarray of uint16, shape (Y, X)
+        Slice, counted from 0, in which the pixel is sharpest.
+    depth : ndarray of float32, shape (Y, X)
+        The same at sub-slice precision, in slices.
+    confidence : ndarray of float32, shape (Y, X)
+        0 where all slices look alike, to 1 where the choice is beyond doubt.
+    """
+
+    fused: NDArray[Any]
+    index: NDArray[np.uint16]
+    depth: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """Settings of a fusion with everything measured that was left to be measured.
+
+    They are the same for every block of a stack, so that blocks fit together.
+    """
+
+    config: FuseConfig
+    intensities: IntensityRange
+    smoothing: float
+    temperature: float
+
+
+def fuse_block(
+    network: CrossImageFusionNetwork, block: NDArray[Any], settings: FusionSettings
+) -> FusionResult:
+    """Fuse a block (n, H, W[, colours]) of a stack, n at least 2."""
+    grey = luminance(block) if block.ndim == 4 else block
+    valid = np.isfinite(grey)
+    normalised = settings.intensities.normalise(
+        np.where(valid, grey, settings.intensities.low)
+    )
+    slices = torch.from_numpy(normalised).to(next(network.parameters()).device)
+    if settings.config.strategy == "fold":
+        curve = _fold(network, slices, settings)
+    else:
+        curve = focus_curve(_evidence(network, slices, settings))
+    if not valid.all():
+        curve = curve.masked_fill(~torch.from_numpy(valid).to(curve.device), -1e9)
+    index = curve.argmax(0)
+    picks = index.cpu().numpy().astype(np.uint16)
+    if settings.config.mode == "soft":
+        fused = average(block, soft_weights(curve, settings.temperature))
+        fused = np.where(_nowhere(valid, block.ndim), take(block, picks), fused)
+    else:
+        fused = take(block, picks)
+    return FusionResult(
+        fused.astype(block.dtype, copy=False),
+        picks,
+        sub_slice_depth(curve, index).cpu().numpy().astype(np.float32),
+        confidence(curve).cpu().numpy().astype(np.float32),
+    )
+
+
+def _nowhere(valid: NDArray[np.bool_], ndim: int) -> NDArray[np.bool_]:
+    """Where no slice holds a finite value, as a mask that fits the fused image."""
+    missing: NDArray[np.bool_] = ~valid.any(axis=0)
+    return missing[..., None] if ndim == 4 else missing
+
+
+def _evidence(
+    network: CrossImageFusionNetwork, slices: Tensor, settings: FusionSettings
+) -> Tensor:
+    log_odds = neighbour_log_odds(network, slices, settings.config.tile)
+    if settings.config.regularise:
+        return regularise(log_odds, slices, settings.smoothing)
+    return log_odds
+
+
+def _fold(
+    network: CrossImageFusionNetwork, slices: Tensor, settings: FusionSettings
+) -> Tensor:
+    """Fuse slice after slice into a running result; return scores (n, H, W).
+
+    The score of a slice is the evidence with which it beat the result of those before
+    it, and falls below all others where a later slice won.
+    """
+    running = slices[0]
+    scores = torch.zeros_like(slices)
+    for k in range(1, len(slices)):
+        odds = pair_log_odds(network, running, slices[k], settings.config.tile)[None]
+        if settings.config.regularise:
+            odds = regularise(odds, torch.stack([running, slices[k]]), settings.smoothing)
+        best = scores[:k].amax(0)
+        scores[k] = best + odds[0]
+        running = torch.where(odds[0] > 0, slices[k], running)
+    return scores

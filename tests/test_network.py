@@ -1,0 +1,117 @@
+"""The cross-image fusion network: shapes, gradients, and Mamba-1's parameters."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_ips import CrossImageFusionNetwork, NetworkConfig
+from napari_ips.network import Mamba
+
+SMALL = {"width": 4, "local_blocks": 1, "mamba_blocks": 2, "d_state": 4}
+
+
+def network(**settings) -> CrossImageFusionNetwork:
+    torch.manual_seed(0)
+    return CrossImageFusionNetwork(NetworkConfig(**(SMALL | settings)))
+
+
+@pytest.mark.parametrize("stride", [1, 2, 4])
+@pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 5), (32, 32)])
+@pytest.mark.parametrize("output", ["selection", "image"])
+def test_any_height_and_width(stride, size, output):
+    net = network(global_stride=stride, output=output, in_channels=2)
+    a, b = torch.rand((3, 2, *size)), torch.rand((3, 2, *size))
+    assert net.fuse(a, b).shape == (3, 2, *size)
+    assert net(a, b).shape == (3, 1 if output == "selection" else 2, *size)
+
+
+def test_selection_invents_no_intensities():
+    a, b = torch.rand((2, 1, 20, 20)), torch.rand((2, 1, 20, 20))
+    fused = network().fuse(a, b)
+    assert (fused >= torch.minimum(a, b) - 1e-6).all()
+    assert (fused <= torch.maximum(a, b) + 1e-6).all()
+
+
+def test_every_parameter_gets_a_gradient():
+    net = network()
+    net.fuse(torch.rand((1, 1, 16, 16)), torch.rand((1, 1, 16, 16))).sum().backward()
+    without = [name for name, p in net.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_both_sources_share_the_encoder_and_features_can_be_reused():
+    net = network()
+    a, b = torch.rand((1, 1, 16, 16)), torch.rand((1, 1, 16, 16))
+    torch.testing.assert_close(net(a, b), net.decide(net.encode(a), net.encode(b)))
+
+
+def test_the_global_branch_sees_far_and_the_local_one_near():
+    a = torch.rand((1, 1, 40, 40))
+    changed = a.clone()
+    changed[..., 0, 0] += 1.0
+    far = (..., slice(30, None), slice(30, None))
+    both = network()
+    assert not torch.equal(both(a, a)[far], both(changed, a)[far])
+    local_only = network(mamba_blocks=0)
+    assert torch.equal(local_only(a, a)[far], local_only(changed, a)[far])
+
+
+def test_the_default_has_12_mamba_blocks_beside_3_resblocks():
+    net = CrossImageFusionNetwork()
+    assert len(net.global_branch.blocks) == 12
+    assert len(net.local_branch) == 3
+    block = net.global_branch.blocks[0]
+    assert sum(p.numel() for p in block.mamba.parameters()) == 9_920
+
+
+def test_parameters_have_the_names_and_shapes_of_mamba_1():
+    shapes = {name: tuple(p.shape) for name, p in Mamba(32).named_parameters()}
+    assert shapes == {
+        "A_log": (64, 16),
+        "D": (64,),
+        "in_proj.weight": (128, 32),
+        "conv1d.weight": (64, 1, 4),
+        "conv1d.bias": (64,),
+        "x_proj.weight": (34, 64),
+        "dt_proj.weight": (64, 2),
+        "dt_proj.bias": (64,),
+        "out_proj.weight": (32, 64),
+    }
+
+
+def test_step_sizes_start_between_a_thousandth_and_a_tenth():
+    steps = torch.nn.functional.softplus(Mamba(64).dt_proj.bias)
+    assert steps.min() >= 0.99e-3
+    assert steps.max() <= 0.101
+
+
+def test_a_mamba_layer_equals_the_published_sequence_of_steps():
+    """Written out from the Mamba paper's Algorithm 2, with the plain reference loop."""
+    torch.manual_seed(1)
+    layer = Mamba(16, d_state=4).double()
+    x = torch.randn((2, 11, 16), dtype=torch.float64)
+    u, z = (x @ layer.in_proj.weight.T).split(32, dim=-1)
+    u = torch.nn.functional.conv1d(
+        u.transpose(1, 2), layer.conv1d.weight, layer.conv1d.bias, groups=32, padding=3
+    )[..., :11]
+    u = torch.nn.functional.silu(u).transpose(1, 2)
+    dt, b, c = (u @ layer.x_proj.weight.T).split([1, 4, 4], dim=-1)
+    dt = torch.nn.functional.softplus(layer.dt_proj(dt))
+    state = torch.zeros((2, 32, 4), dtype=torch.float64)
+    rows = []
+    for t in range(11):
+        decay = torch.exp(-dt[:, t, :, None] * layer.A_log.exp())
+        state = decay * state + (dt[:, t] * u[:, t])[..., None] * b[:, t, None]
+        rows.append((state * c[:, t, None]).sum(-1) + layer.D * u[:, t])
+    y = torch.stack(rows, dim=1) * torch.nn.functional.silu(z)
+    torch.testing.assert_close(layer(x), y @ layer.out_proj.weight.T, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["chunked", "reference"])
+def test_the_scan_backend_can_be_chosen(backend):
+    net = network()
+    a, b = torch.rand((1, 1, 12, 12)), torch.rand((1, 1, 12, 12))
+    expected = net(a, b)
+    net.set_scan_backend(backend)
+    torch.testing.assert_close(net(a, b), expected, atol=1e-5, rtol=1e-4)
