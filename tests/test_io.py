@@ -396,6 +396,22 @@ def test_bare_zarr_array_is_read(tmp_path, stack, colour):
     assert_same(read_stack(tmp_path / "named.zarr").data, stack)
 
 
+@pytest.mark.parametrize("kind", ["zarr", "tif", "png"])
+def test_foreign_byte_order_becomes_our_own(tmp_path, stack, kind):
+    foreign = stack.astype(stack.dtype.newbyteorder("S"))
+    file = tmp_path / f"stack.{kind}"
+    if kind == "zarr":
+        zarr.create_array(file, data=foreign, zarr_format=2)
+    elif kind == "tif":
+        tifffile.imwrite(file, foreign, byteorder=">", photometric="minisblack")
+    else:
+        write_image(file, foreign[0])
+        assert_same(read_image(file), stack[0])
+        return
+    assert_same(read_stack(file).data, stack)
+    assert_same(np.stack(list(read_pages(file))), stack)
+
+
 def test_zarr_group_of_something_else_says_what_to_pass(tmp_path, stack):
     group = zarr.open_group(tmp_path / "plate.zarr", mode="w")
     group.create_array("0", data=stack)

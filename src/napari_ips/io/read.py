@@ -126,7 +126,7 @@ def read_pages(path: str | Path) -> Iterator[NDArray[Any]]:
         for axis, place in zip(leading, position, strict=True):
             index[axis] = place
         with plainly_read(Path(path)):
-            page = np.asarray(pixels.data[tuple(index)])
+            page = _in_memory(pixels.data[tuple(index)])
         left = [letter for letter in axes if letter in "YXS"]
         image = _samples_last(page.transpose(*_order(left, "YXS")), "S" in left)
         yield image[..., :3] if image.ndim == 3 else image
@@ -134,6 +134,12 @@ def read_pages(path: str | Path) -> Iterator[NDArray[Any]]:
 
 def _order(letters: Sequence[str], wanted: str) -> list[int]:
     return [letters.index(letter) for letter in wanted if letter in letters]
+
+
+def _in_memory(data: Any) -> NDArray[Any]:
+    """Load an array, in this machine's byte order: PyTorch knows no other."""
+    array = np.asarray(data)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _samples_last(image: NDArray[Any], has_samples: bool) -> NDArray[Any]:
@@ -207,7 +213,7 @@ def _without_single_axes(data: Any, axes: str) -> tuple[NDArray[Any], str]:
         n for n, letter in enumerate(axes) if data.shape[n] == 1 and letter not in "YX"
     ]
     kept = "".join(letter for n, letter in enumerate(axes) if n not in single)
-    return np.squeeze(np.asarray(data), axis=tuple(single)), kept
+    return np.squeeze(_in_memory(data), axis=tuple(single)), kept
 
 
 def _z_first(

@@ -55,7 +55,7 @@ def write_image(
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
         raise IPSError(f"An array of the shape {image.shape} cannot be saved as an image.")
     if path.suffix.lower() in PNG:
-        if image.dtype not in (np.uint8, np.uint16):
+        if image.dtype.name not in ("uint8", "uint16"):
             raise IPSError(
                 f"PNG holds 8 or 16 bits, not {image.dtype}; save {path.stem}.tif instead."
             )
@@ -145,7 +145,8 @@ def _check_tiff(path: Path, data: NDArray[Any]) -> None:
 def _write_png(part: Path, image: NDArray[Any]) -> None:
     import imagecodecs
 
-    part.write_bytes(imagecodecs.png_encode(np.ascontiguousarray(image)))
+    native = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
+    part.write_bytes(imagecodecs.png_encode(native))
 
 
 def _write_tiff(
@@ -180,7 +181,7 @@ def _fits_imagej(data: NDArray[Any], axes: str) -> bool:
     if data.nbytes > _CLASSIC_LIMIT:
         return False
     if axes.endswith("S"):
-        return data.dtype == np.uint8 and data.shape[-1] == 3
+        return data.dtype.name == "uint8" and data.shape[-1] == 3
     return data.dtype.name in _IMAGEJ_GREY
 
 
