@@ -111,6 +111,13 @@ def test_near_surface_hides_what_is_behind_it():
     assert leaks["additive"] > 5 * leaks["opaque"]
 
 
+@pytest.mark.parametrize("relief", RELIEFS)
+def test_surface_of_one_colour_looks_the_same_from_every_slice(relief):
+    image = np.full((96, 96), 0.7, np.float32)
+    simulated = simulate_stack(image, 9, relief=relief, blur_per_slice=2, seed=3)
+    np.testing.assert_allclose(simulated.stack, 0.7, rtol=0.01)
+
+
 def test_noise_is_of_the_stated_strength():
     white = np.full((64, 64), 40_000, np.uint16)
     white[:, :32] = 0
