@@ -16,6 +16,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -78,7 +79,7 @@ def parity(inputs: Inputs, backend: str) -> float:
 
 
 def milliseconds(work: Callable[[], object], device: str, seconds: float) -> float:
-    """Return the median time of a run; at least three, for about ``seconds``."""
+    """Return the median time of a run, after one that warms up, for about ``seconds``."""
 
     def timed() -> float:
         start = time.perf_counter()
@@ -88,7 +89,7 @@ def milliseconds(work: Callable[[], object], device: str, seconds: float) -> flo
         return 1000 * (time.perf_counter() - start)
 
     timed()
-    times = [timed() for _ in range(3)]
+    times = [timed()]
     while sum(times) < 1000 * seconds:
         times.append(timed())
     return statistics.median(times)
@@ -139,9 +140,8 @@ def main() -> None:
     names = usable(options.device, options.backends)
     short = make_inputs(*shape, 523, options.device, dtype)
     errors = {name: parity(short, name) for name in names}
-    print(
-        f"\n{'backend':<10} {'L':>8} {'parity':>9} {'fwd ms':>9} {'f+b ms':>9} {'GB/s':>7}"
-    )
+    titles = ("parity", "fwd ms", "f+b ms")
+    print(f"\n{'backend':<10} {'L':>8}", *(f"{title:>9}" for title in titles), "   GB/s")
     for length in options.lengths:
         inputs = make_inputs(*shape, length, options.device, dtype)
         traffic = sum(t.numel() * t.element_size() for t in (*inputs.values(), inputs["u"]))
@@ -149,11 +149,7 @@ def main() -> None:
             if name == "reference" and length > options.reference_up_to:
                 continue
             once, both = (
-                milliseconds(
-                    lambda work=work, name=name: work(inputs, name),
-                    options.device,
-                    options.seconds,
-                )
+                milliseconds(partial(work, inputs, name), options.device, options.seconds)
                 for work in (forward, forward_backward)
             )
             print(
