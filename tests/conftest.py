@@ -20,3 +20,15 @@ settings.load_profile("default")
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def stack(rng: np.random.Generator) -> np.ndarray:
+    """Five grey slices of 12 bits."""
+    return rng.integers(0, 4000, (5, 24, 31)).astype(np.uint16)
+
+
+@pytest.fixture
+def colour(rng: np.random.Generator) -> np.ndarray:
+    """Five slices in colour."""
+    return rng.integers(0, 256, (5, 24, 31, 3)).astype(np.uint8)
