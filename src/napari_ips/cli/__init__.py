@@ -6,6 +6,7 @@ imports what it needs when it runs.
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +24,10 @@ from napari_ips.cli.train import train
 from napari_ips.errors import IPSError
 
 INTERRUPTED = 130
+
+# Read by OpenMP when PyTorch loads it: its threads sleep while they wait, where they
+# would spin and slow everything down on a machine that has other work as well.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 app = typer.Typer(
     name="napari-ips",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
 import torch
 from torch import Tensor
 
-from napari_ips.fusion.tiles import tiles
+from napari_ips.fusion.tiles import Tile, tiles
 from napari_ips.network import CrossImageFusionNetwork
 
 # The local branch sees 11 pixels around a pixel; the scan sees on, but ever less.
@@ -35,11 +38,38 @@ def neighbour_log_odds(
     """
     count, height, width = slices.shape
     log_odds = slices.new_empty((count - 1, height, width))
-    for part in tiles((height, width), tile, _HALO):
+
+    def compare(part: Tile) -> None:
         y, x = part.inner
         for k, odds in enumerate(_compare(network, slices[:, *part.padded])):
             log_odds[k, *part.core] = odds[y, x]
+
+    _for_each(compare, tiles((height, width), tile, _HALO), slices.device)
     return log_odds
+
+
+def _for_each(
+    work: Callable[[Tile], None], parts: list[Tile], device: torch.device
+) -> None:
+    """Work on tiles: side by side on the CPU, one after another elsewhere.
+
+    A thread per tile, each computing with one thread, keeps every core busy; threads
+    inside the small operations of a tile would mostly wait for each other.
+    """
+    threads = min(torch.get_num_threads(), len(parts))
+    if device.type != "cpu" or threads == 1:
+        for part in parts:
+            work(part)
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(
+            threads, initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            list(pool.map(work, parts))
+    finally:
+        torch.set_num_threads(before)
 
 
 def pair_log_odds(

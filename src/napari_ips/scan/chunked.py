@@ -24,7 +24,7 @@ def unavailable() -> str | None:
 def _scan_chunk(
     u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the outputs (batch, d, T) of one chunk, and the state (batch, d, n) after it."""
+    """Return the outputs (batch, d, T) of a chunk, and the state (batch, d, n) after."""
     decay = torch.exp(delta[..., None] * A[:, None])  # (batch, d, T, n)
     states = (delta * u)[..., None] * B.transpose(1, 2)[:, None]
     first = states[:, :, :1] + decay[:, :, :1] * state[:, :, None]

@@ -37,7 +37,9 @@ def causal_conv1d(
         return fused.transpose(1, 2)
     taps = weight.shape[-1]
     padded = F.pad(x, (0, 0, taps - 1, 0))
-    out = sum(padded[:, k : k + x.shape[1]] * weight[:, 0, k] for k in range(taps))
+    out = padded[:, : x.shape[1]] * weight[:, 0, 0]
+    for k in range(1, taps):
+        out = out + padded[:, k : k + x.shape[1]] * weight[:, 0, k]
     if bias is not None:
         out = out + bias
     return F.silu(out)

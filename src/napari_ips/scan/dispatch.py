@@ -54,7 +54,7 @@ def choose_backend(
     if dtype == torch.float64:
         return "chunked", "the only fast backend that computes in float64"
     kind = device.split(":")[0]
-    skipped = []
+    skipped: list[str] = []
     for name in _PREFERENCE.get(kind, ("chunked",)):
         reason = _module(name).unavailable()
         if reason is None:
@@ -67,7 +67,7 @@ def choose_backend(
 def _warn_of_slow_fallback(why: str) -> None:
     warnings.warn(
         f"The selective scan runs on the GPU without a fused kernel, slowly ({why}). "
-        "Install napari-ips[gpu] to mend it.",
+        "Install triton, or mamba-ssm and causal-conv1d, to mend it.",
         RuntimeWarning,
         stacklevel=4,
     )

@@ -3,10 +3,18 @@
 The state is laid out (d_state, channels), so that SIMD lanes run along the channels of
 a token, and every lane of a block stays in the first-level cache. The backward pass
 recomputes the states from one that is saved every `_CHECKPOINT` tokens.
+
+The kernels release the interpreter lock and are shared out to plain threads. Numba's own
+parallel loops would bring a second pool of OpenMP threads beside PyTorch's, and each
+spins while the other works: on a busy machine that cost a factor of ten.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numba as nb
@@ -49,111 +57,134 @@ def _exp(x):  # type: ignore[no-untyped-def]
     return p * np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
 
 
-@nb.njit(parallel=True, fastmath=True, cache=True)
-def _forward(u, delta, a, b, c, y, saved):  # type: ignore[no-untyped-def]
+@nb.njit(nogil=True, fastmath=True, cache=True)
+def _forward(task, u, delta, a, b, c, y, saved):  # type: ignore[no-untyped-def]
     """Fill y (batch, L, d) and, every _CHECKPOINT tokens, the state before it, in saved."""
-    batch, length, channels = u.shape
+    _, length, channels = u.shape
     n_state = a.shape[0]
     blocks = (channels + _BLOCK - 1) // _BLOCK
-    for task in nb.prange(batch * blocks):
-        i = task // blocks
-        first = (task % blocks) * _BLOCK
-        width = min(_BLOCK, channels - first)
-        state = np.zeros((n_state, _BLOCK), np.float32)
-        decay = np.zeros((n_state, _BLOCK), np.float32)
-        step = np.zeros(_BLOCK, np.float32)
-        drive = np.zeros(_BLOCK, np.float32)
-        total = np.zeros(_BLOCK, np.float32)
+    i = task // blocks
+    first = (task % blocks) * _BLOCK
+    width = min(_BLOCK, channels - first)
+    state = np.zeros((n_state, _BLOCK), np.float32)
+    decay = np.zeros((n_state, _BLOCK), np.float32)
+    step = np.zeros(_BLOCK, np.float32)
+    drive = np.zeros(_BLOCK, np.float32)
+    total = np.zeros(_BLOCK, np.float32)
+    for n in range(n_state):
+        for k in range(width):
+            decay[n, k] = a[n, first + k]
+    for t in range(length):
+        if saved.shape[0] > 0 and t % _CHECKPOINT == 0:
+            saved[task, t // _CHECKPOINT] = state
+        for k in range(width):
+            step[k] = delta[i, t, first + k]
+            drive[k] = step[k] * u[i, t, first + k]
+            total[k] = np.float32(0.0)
         for n in range(n_state):
+            bn = b[i, t, n]
+            cn = c[i, t, n]
+            for k in range(_BLOCK):
+                s = _exp(step[k] * decay[n, k]) * state[n, k] + drive[k] * bn
+                state[n, k] = s
+                total[k] += s * cn
+        for k in range(width):
+            y[i, t, first + k] = total[k]
+
+
+@nb.njit(nogil=True, fastmath=True, cache=True)
+def _backward(task, u, delta, a, b, c, saved, gy, gu, gdelta, ga, gb, gc):  # type: ignore[no-untyped-def]
+    """Fill the gradients; ga, gb and gc hold partial sums, to be added up after."""
+    _, length, channels = u.shape
+    n_state = a.shape[0]
+    blocks = (channels + _BLOCK - 1) // _BLOCK
+    i = task // blocks
+    first = (task % blocks) * _BLOCK
+    width = min(_BLOCK, channels - first)
+    decay = np.zeros((n_state, _BLOCK), np.float32)
+    for n in range(n_state):
+        for k in range(width):
+            decay[n, k] = a[n, first + k]
+    states = np.zeros((_CHECKPOINT + 1, n_state, _BLOCK), np.float32)
+    factors = np.zeros((_CHECKPOINT, n_state, _BLOCK), np.float32)
+    gstate = np.zeros((n_state, _BLOCK), np.float32)
+    gdecay = np.zeros((n_state, _BLOCK), np.float32)
+    step = np.zeros((_CHECKPOINT, _BLOCK), np.float32)
+    value = np.zeros((_CHECKPOINT, _BLOCK), np.float32)
+    gout = np.zeros(_BLOCK, np.float32)
+    gstep = np.zeros(_BLOCK, np.float32)
+    gdrive = np.zeros(_BLOCK, np.float32)
+    for chunk in range(saved.shape[1] - 1, -1, -1):
+        start = chunk * _CHECKPOINT
+        count = min(_CHECKPOINT, length - start)
+        states[0] = saved[task, chunk]
+        for j in range(count):
+            t = start + j
             for k in range(width):
-                decay[n, k] = a[n, first + k]
-        for t in range(length):
-            if saved.shape[0] > 0 and t % _CHECKPOINT == 0:
-                saved[task, t // _CHECKPOINT] = state
+                step[j, k] = delta[i, t, first + k]
+                value[j, k] = u[i, t, first + k]
+            for n in range(n_state):
+                bn = b[i, t, n]
+                for k in range(_BLOCK):
+                    factor = _exp(step[j, k] * decay[n, k])
+                    factors[j, n, k] = factor
+                    states[j + 1, n, k] = (
+                        factor * states[j, n, k] + step[j, k] * value[j, k] * bn
+                    )
+        for j in range(count - 1, -1, -1):
+            t = start + j
             for k in range(width):
-                step[k] = delta[i, t, first + k]
-                drive[k] = step[k] * u[i, t, first + k]
-                total[k] = np.float32(0.0)
+                gout[k] = gy[i, t, first + k]
+            for k in range(_BLOCK):
+                gstep[k] = np.float32(0.0)
+                gdrive[k] = np.float32(0.0)
             for n in range(n_state):
                 bn = b[i, t, n]
                 cn = c[i, t, n]
+                gbn = np.float32(0.0)
+                gcn = np.float32(0.0)
                 for k in range(_BLOCK):
-                    s = _exp(step[k] * decay[n, k]) * state[n, k] + drive[k] * bn
-                    state[n, k] = s
-                    total[k] += s * cn
+                    gs = gstate[n, k] + gout[k] * cn
+                    gcn += gout[k] * states[j + 1, n, k]
+                    gbn += gs * step[j, k] * value[j, k]
+                    gdrive[k] += gs * bn
+                    gexp = gs * states[j, n, k] * factors[j, n, k]
+                    gstep[k] += gexp * decay[n, k]
+                    gdecay[n, k] += gexp * step[j, k]
+                    gstate[n, k] = gs * factors[j, n, k]
+                gb[task % blocks, i, t, n] = gbn
+                gc[task % blocks, i, t, n] = gcn
             for k in range(width):
-                y[i, t, first + k] = total[k]
+                gu[i, t, first + k] = gdrive[k] * step[j, k]
+                gdelta[i, t, first + k] = gstep[k] + gdrive[k] * value[j, k]
+    for n in range(n_state):
+        for k in range(width):
+            ga[i, n, first + k] = gdecay[n, k]
 
 
-@nb.njit(parallel=True, fastmath=True, cache=True)
-def _backward(u, delta, a, b, c, saved, gy, gu, gdelta, ga, gb, gc):  # type: ignore[no-untyped-def]
-    """Fill the gradients; ga, gb and gc hold one partial sum per task, to be added up after."""
-    batch, length, channels = u.shape
-    n_state = a.shape[0]
-    blocks = (channels + _BLOCK - 1) // _BLOCK
-    for task in nb.prange(batch * blocks):
-        i = task // blocks
-        first = (task % blocks) * _BLOCK
-        width = min(_BLOCK, channels - first)
-        decay = np.zeros((n_state, _BLOCK), np.float32)
-        for n in range(n_state):
-            for k in range(width):
-                decay[n, k] = a[n, first + k]
-        states = np.zeros((_CHECKPOINT + 1, n_state, _BLOCK), np.float32)
-        factors = np.zeros((_CHECKPOINT, n_state, _BLOCK), np.float32)
-        gstate = np.zeros((n_state, _BLOCK), np.float32)
-        gdecay = np.zeros((n_state, _BLOCK), np.float32)
-        step = np.zeros((_CHECKPOINT, _BLOCK), np.float32)
-        value = np.zeros((_CHECKPOINT, _BLOCK), np.float32)
-        gout = np.zeros(_BLOCK, np.float32)
-        gstep = np.zeros(_BLOCK, np.float32)
-        gdrive = np.zeros(_BLOCK, np.float32)
-        for chunk in range(saved.shape[1] - 1, -1, -1):
-            start = chunk * _CHECKPOINT
-            count = min(_CHECKPOINT, length - start)
-            states[0] = saved[task, chunk]
-            for j in range(count):
-                t = start + j
-                for k in range(width):
-                    step[j, k] = delta[i, t, first + k]
-                    value[j, k] = u[i, t, first + k]
-                for n in range(n_state):
-                    bn = b[i, t, n]
-                    for k in range(_BLOCK):
-                        factor = _exp(step[j, k] * decay[n, k])
-                        factors[j, n, k] = factor
-                        states[j + 1, n, k] = (
-                            factor * states[j, n, k] + step[j, k] * value[j, k] * bn
-                        )
-            for j in range(count - 1, -1, -1):
-                t = start + j
-                for k in range(width):
-                    gout[k] = gy[i, t, first + k]
-                for k in range(_BLOCK):
-                    gstep[k] = np.float32(0.0)
-                    gdrive[k] = np.float32(0.0)
-                for n in range(n_state):
-                    bn = b[i, t, n]
-                    cn = c[i, t, n]
-                    gbn = np.float32(0.0)
-                    gcn = np.float32(0.0)
-                    for k in range(_BLOCK):
-                        gs = gstate[n, k] + gout[k] * cn
-                        gcn += gout[k] * states[j + 1, n, k]
-                        gbn += gs * step[j, k] * value[j, k]
-                        gdrive[k] += gs * bn
-                        gexp = gs * states[j, n, k] * factors[j, n, k]
-                        gstep[k] += gexp * decay[n, k]
-                        gdecay[n, k] += gexp * step[j, k]
-                        gstate[n, k] = gs * factors[j, n, k]
-                    gb[task % blocks, i, t, n] = gbn
-                    gc[task % blocks, i, t, n] = gcn
-                for k in range(width):
-                    gu[i, t, first + k] = gdrive[k] * step[j, k]
-                    gdelta[i, t, first + k] = gstep[k] + gdrive[k] * value[j, k]
-        for n in range(n_state):
-            for k in range(width):
-                ga[i, n, first + k] = gdecay[n, k]
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="selective-scan")
+
+
+def _run(kernel: Callable[..., None], tasks: int, *arrays: Any) -> None:
+    """Run a kernel for every task, on as many threads as PyTorch is set to use."""
+    workers = min(tasks, torch.get_num_threads())
+    if workers == 1:
+        for task in range(tasks):
+            kernel(task, *arrays)
+        return
+    futures = [
+        _threads().submit(_share, kernel, range(k, tasks, workers), arrays)
+        for k in range(workers)
+    ]
+    for future in futures:
+        future.result()
+
+
+def _share(kernel: Callable[..., None], tasks: range, arrays: tuple[Any, ...]) -> None:
+    for task in tasks:
+        kernel(task, *arrays)
 
 
 class _Scan(torch.autograd.Function):
@@ -168,7 +199,7 @@ class _Scan(torch.autograd.Function):
         keep = tasks if any(ctx.needs_input_grad) else 0
         saved = np.empty((keep, -(-length // _CHECKPOINT), A.shape[1], _BLOCK), np.float32)
         y = np.empty((batch, length, channels), np.float32)
-        _forward(*arrays, y, saved)
+        _run(_forward, tasks, *arrays, y, saved)
         ctx.save_for_backward(*inputs)
         ctx.saved_states = saved
         return torch.from_numpy(y).transpose(1, 2)
@@ -183,7 +214,9 @@ class _Scan(torch.autograd.Function):
         ga = np.empty((batch, A.shape[1], channels), np.float32)
         gb = np.empty((blocks, *arrays[3].shape), np.float32)
         gc = np.empty_like(gb)
-        _backward(*arrays, ctx.saved_states, _tokens(grads[0]), gu, gdelta, ga, gb, gc)
+        gy = _tokens(grads[0])
+        outputs = (gu, gdelta, ga, gb, gc)
+        _run(_backward, batch * blocks, *arrays, ctx.saved_states, gy, *outputs)
         return (
             torch.from_numpy(gu).transpose(1, 2),
             torch.from_numpy(gdelta).transpose(1, 2),
