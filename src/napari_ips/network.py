@@ -207,7 +207,7 @@ class CrossImageFusionNetwork(nn.Module):
 
     def fuse(self, source1: Tensor, source2: Tensor) -> Tensor:
         """Return the fused image (batch, in_channels, H, W): psi of Eq. (3)."""
-        raw = self(source1, source2)
+        raw: Tensor = self(source1, source2)
         if self.config.output == "image":
             return raw
         return torch.lerp(source2, source1, torch.sigmoid(raw))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,8 @@ from napari_ips.cli.common import (
 from napari_ips.errors import IPSError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from napari_ips.fusion import FusionResult
     from napari_ips.io import Stack
 
@@ -208,7 +210,12 @@ def _write(
     """Write what was asked for; return the paths by the name of what they hold."""
     from napari_ips.io import write_image
 
-    images = (result.fused, result.index, result.confidence, result.depth)
+    images: tuple[NDArray[Any], ...] = (
+        result.fused,
+        result.index,
+        result.confidence,
+        result.depth,
+    )
     written = {}
     for (option, path), image in zip(outputs.items(), images, strict=True):
         if path is None:

@@ -13,7 +13,8 @@ from torch import Tensor
 def take(stack: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
     """Take every pixel from the slice that ``index`` (H, W) names: the hard mode."""
     picks = index[None, ..., None] if stack.ndim == 4 else index[None]
-    return np.take_along_axis(stack, picks.astype(np.intp), axis=0)[0]
+    taken: NDArray[Any] = np.take_along_axis(stack, picks.astype(np.intp), axis=0)[0]
+    return taken
 
 
 def average(stack: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:

@@ -91,7 +91,7 @@ def fuse_block(
 
 def _nowhere(valid: NDArray[np.bool_], ndim: int) -> NDArray[np.bool_]:
     """Where no slice holds a finite value, as a mask that fits the fused image."""
-    missing: NDArray[np.bool_] = ~valid.any(axis=0)
+    missing = np.logical_not(valid.any(axis=0))
     return missing[..., None] if ndim == 4 else missing
 
 
