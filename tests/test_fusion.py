@@ -172,8 +172,9 @@ def test_negative_and_huge_values(simulated):
     for changed in (-stack, stack * 1e30, stack - 1e6, stack * 1e-30):
         result = fuse(changed)
         assert np.isfinite(result.fused).all()
-        assert result.fused.min() >= changed.min()
-        assert result.fused.max() <= changed.max()
+        rounding = 1e-9 * np.abs(changed).max()
+        assert result.fused.min() >= changed.min() - rounding
+        assert result.fused.max() <= changed.max() + rounding
 
 
 @pytest.mark.parametrize(
@@ -193,9 +194,9 @@ def test_what_is_no_stack_is_refused(stack, message):
 
 
 def test_progress_reaches_its_end_and_can_cancel(simulated, monkeypatch):
-    monkeypatch.setattr(fusion_stack, "_BLOCK", 110)
+    monkeypatch.setattr(fusion_stack, "_BLOCK", 130)
     seen: list[Progress] = []
-    fuse(simulated.stack, callback=seen.append)
+    fuse(simulated.stack[:2, :40], callback=seen.append)
     assert [p.done for p in seen] == list(range(1, seen[0].total + 1))
     assert seen[0].total > 1
 
@@ -203,12 +204,12 @@ def test_progress_reaches_its_end_and_can_cancel(simulated, monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fuse(simulated.stack, callback=cancel)
+        fuse(simulated.stack[:2, :40], callback=cancel)
 
 
 def test_blocks_and_tiles_hardly_change_the_result(simulated, monkeypatch):
     whole = fuse(simulated.stack)
-    monkeypatch.setattr(fusion_stack, "_BLOCK", 110)
+    monkeypatch.setattr(fusion_stack, "_BLOCK", 130)
     blocks = fuse(simulated.stack, tile=64)
     difference = np.abs(blocks.fused.astype(int) - whole.fused)
     assert np.quantile(difference, 0.99) <= 4

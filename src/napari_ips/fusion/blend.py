@@ -24,9 +24,13 @@ def average(stack: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
     integer dtype.
     """
     total = np.zeros(stack.shape[1:], dtype=np.float64)
+    # In float64, else an offset far from zero would magnify the rounding of the sum.
+    everything = weights.sum(axis=0, dtype=np.float64)
     for values, weight in zip(stack, weights, strict=True):
-        spread = weight[..., None] if stack.ndim == 4 else weight
-        total += np.where(spread > 0, values, 0) * spread
+        share = weight / everything
+        if stack.ndim == 4:
+            share = share[..., None]
+        total += np.where(share > 0, values, 0) * share
     if stack.dtype.kind in "iu":
         limits = np.iinfo(stack.dtype)
         total = np.clip(np.rint(total), limits.min, limits.max)

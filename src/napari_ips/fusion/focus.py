@@ -10,18 +10,18 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-# Differences below this share of the intensity range say nothing about focus.
+# Differences below this share of the intensity range say little about focus.
 _FLOOR = 0.002
-# A wider neighbourhood speaks, with little weight, where the near one shows no texture.
-_WIDE = 4.0
-_WIDE_WEIGHT = 0.02
+# A wide neighbourhood decides where the near one shows no texture: sigma in pixels, weight.
+WIDE_SIGMA = 20.0
+_WIDE_WEIGHT = 0.2
 
 
 def regularise(log_odds: Tensor, slices: Tensor, sigma: float) -> Tensor:
     """Average the log-odds over a neighbourhood, weighted by how much the slices differ.
 
     Where neighbouring slices hardly differ the network guesses; the weights let the
-    pixels around that know better decide.
+    pixels around that know better decide, the near ones first.
 
     Parameters
     ----------
@@ -36,11 +36,13 @@ def regularise(log_odds: Tensor, slices: Tensor, sigma: float) -> Tensor:
     -------
     Tensor, shape (n - 1, H, W)
     """
-    weight = (slices[1:] - slices[:-1]).abs()
-    evidence = log_odds * weight
-    near = smooth(evidence, sigma) + _WIDE_WEIGHT * smooth(evidence, _WIDE * sigma)
-    total = smooth(weight, sigma) + _WIDE_WEIGHT * smooth(weight, _WIDE * sigma)
-    return near / (total + _FLOOR)
+    averaged = torch.empty_like(log_odds)
+    for k, odds in enumerate(log_odds):
+        weight = (slices[k + 1] - slices[k]).abs()
+        both = torch.stack([odds * weight, weight])
+        evidence, total = smooth(both, sigma) + _WIDE_WEIGHT * smooth(both, WIDE_SIGMA)
+        averaged[k] = evidence / (total + _FLOOR)
+    return averaged
 
 
 def smooth(images: Tensor, sigma: float) -> Tensor:

@@ -13,6 +13,7 @@ from napari_ips.device import choose_device
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress, ProgressCallback
 from napari_ips.fusion.block import FusionResult, FusionSettings, fuse_block
+from napari_ips.fusion.focus import WIDE_SIGMA
 from napari_ips.fusion.noise import noise_level
 from napari_ips.fusion.tiles import tiles
 from napari_ips.intensity import IntensityRange, luminance
@@ -76,7 +77,7 @@ def fuse_stack(
     network = _network(config)
     settings = measure_settings(slices, config)
     height, width = slices.shape[1:3]
-    halo = math.ceil(3.0 * settings.smoothing) + 16
+    halo = math.ceil(3.0 * WIDE_SIGMA)
     parts = tiles((height, width), _BLOCK, halo)
     result = FusionResult(
         np.empty(slices.shape[1:], slices.dtype),
@@ -106,10 +107,8 @@ def measure_settings(slices: NDArray[Any], config: FuseConfig) -> FusionSettings
     )
     window = np.nan_to_num(intensities.normalise(grey[:, y, x]), posinf=0.0, neginf=0.0)
     noise = noise_level(window)
-    smoothing = config.smoothing or min(6.0, 3.0 + 150.0 * noise)
-    temperature = config.temperature or min(1.0, 0.1 + 30.0 * noise)
-    if not config.regularise:
-        temperature = config.temperature or 1.0
+    smoothing = config.smoothing or min(10.0, 0.8 + 120.0 * noise)
+    temperature = config.temperature or min(2.0, 1.0 + 15.0 * noise)
     return FusionSettings(config, intensities, smoothing, temperature)
 
 
