@@ -208,9 +208,9 @@ def test_progress_reaches_its_end_and_can_cancel(simulated, monkeypatch):
 
 
 def test_blocks_and_tiles_hardly_change_the_result(simulated, monkeypatch):
-    whole = fuse(simulated.stack)
+    whole = fuse(simulated.stack[:3])
     monkeypatch.setattr(fusion_stack, "_BLOCK", 130)
-    blocks = fuse(simulated.stack, tile=64)
+    blocks = fuse(simulated.stack[:3], tile=64)
     difference = np.abs(blocks.fused.astype(int) - whole.fused)
     assert np.quantile(difference, 0.99) <= 4
     assert psnr(blocks.fused, whole.fused) > 40

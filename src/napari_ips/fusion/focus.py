@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-# Differences below this share of the intensity range say little about focus.
-_FLOOR = 0.002
+# Differences count by their square up to about this share of the intensity range, and
+# linearly above; sums of such weights below the floor say little about focus.
+_KNEE = 0.02
+_FLOOR = 0.0005
 # A wide neighbourhood decides where the near one shows no texture: sigma in pixels, weight.
 WIDE_SIGMA = 20.0
 _WIDE_WEIGHT = 0.2
@@ -38,7 +40,8 @@ def regularise(log_odds: Tensor, slices: Tensor, sigma: float) -> Tensor:
     """
     averaged = torch.empty_like(log_odds)
     for k, odds in enumerate(log_odds):
-        weight = (slices[k + 1] - slices[k]).abs()
+        difference = (slices[k + 1] - slices[k]).abs()
+        weight = difference**2 / (difference + _KNEE)
         both = torch.stack([odds * weight, weight])
         evidence, total = smooth(both, sigma) + _WIDE_WEIGHT * smooth(both, WIDE_SIGMA)
         averaged[k] = evidence / (total + _FLOOR)
