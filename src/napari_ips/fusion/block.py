@@ -12,13 +12,9 @@ from torch import Tensor
 
 from napari_ips.config import FuseConfig
 from napari_ips.fusion.blend import average, soft_weights, take
-from napari_ips.fusion.evidence import neighbour_log_odds, pair_log_odds
-from napari_ips.fusion.focus import (
-    confidence,
-    focus_curve,
-    regularise,
-    sub_slice_depth,
-)
+from napari_ips.fusion.evidence import neighbour_log_odds
+from napari_ips.fusion.focus import confidence, focus_curve, sub_slice_depth
+from napari_ips.fusion.scales import neighbour_evidence
 from napari_ips.intensity import IntensityRange, luminance
 from napari_ips.network import CrossImageFusionNetwork
 
@@ -98,10 +94,10 @@ def _nowhere(valid: NDArray[np.bool_], ndim: int) -> NDArray[np.bool_]:
 def _evidence(
     network: CrossImageFusionNetwork, slices: Tensor, settings: FusionSettings
 ) -> Tensor:
-    log_odds = neighbour_log_odds(network, slices, settings.config.tile)
+    tile = settings.config.tile
     if settings.config.regularise:
-        return regularise(log_odds, slices, settings.smoothing)
-    return log_odds
+        return neighbour_evidence(network, slices, settings.smoothing, tile)
+    return neighbour_log_odds(network, slices, tile)
 
 
 def _fold(
@@ -115,10 +111,7 @@ def _fold(
     running = slices[0]
     scores = torch.zeros_like(slices)
     for k in range(1, len(slices)):
-        odds = pair_log_odds(network, running, slices[k], settings.config.tile)[None]
-        if settings.config.regularise:
-            odds = regularise(odds, torch.stack([running, slices[k]]), settings.smoothing)
-        best = scores[:k].amax(0)
-        scores[k] = best + odds[0]
-        running = torch.where(odds[0] > 0, slices[k], running)
+        evidence = _evidence(network, torch.stack([running, slices[k]]), settings)[0]
+        scores[k] = scores[:k].amax(0) + evidence
+        running = torch.where(evidence > 0, slices[k], running)
     return scores

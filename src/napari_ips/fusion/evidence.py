@@ -72,13 +72,6 @@ def _for_each(
         torch.set_num_threads(before)
 
 
-def pair_log_odds(
-    network: CrossImageFusionNetwork, lower: Tensor, upper: Tensor, tile: int
-) -> Tensor:
-    """Return the log-odds (H, W) that ``upper`` is sharper than ``lower``."""
-    return neighbour_log_odds(network, torch.stack([lower, upper]), tile)[0]
-
-
 def _compare(network: CrossImageFusionNetwork, slices: Tensor) -> list[Tensor]:
     """Compare the slices of one tile; each is encoded once, for both its neighbours."""
     outputs = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -13,15 +12,17 @@ from napari_ips.device import choose_device
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress, ProgressCallback
 from napari_ips.fusion.block import FusionResult, FusionSettings, fuse_block
-from napari_ips.fusion.focus import WIDE_SIGMA
 from napari_ips.fusion.noise import noise_level
+from napari_ips.fusion.scales import SCALES
 from napari_ips.fusion.tiles import tiles
 from napari_ips.intensity import IntensityRange, luminance
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.weights import load_weights
 
 # Edge of the blocks that are fused one after another; bounds memory, not the result.
-_BLOCK = 768
+_BLOCK = 1280
+# Pixels around a block that are read with it.
+_HALO = 96
 # Part of the image, in pixels, in which the noise is measured.
 _NOISE_WINDOW = 512
 _MOST_SLICES = 65536
@@ -77,8 +78,7 @@ def fuse_stack(
     network = _network(config)
     settings = measure_settings(slices, config)
     height, width = slices.shape[1:3]
-    halo = math.ceil(3.0 * WIDE_SIGMA)
-    parts = tiles((height, width), _BLOCK, halo)
+    parts = tiles((height, width), _BLOCK, _HALO, align=SCALES[-1])
     result = FusionResult(
         np.empty(slices.shape[1:], slices.dtype),
         np.empty((height, width), np.uint16),

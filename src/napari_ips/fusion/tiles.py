@@ -32,7 +32,7 @@ class Tile:
         return y, x
 
 
-def tiles(shape: tuple[int, int], edge: int, halo: int) -> list[Tile]:
+def tiles(shape: tuple[int, int], edge: int, halo: int, align: int = 1) -> list[Tile]:
     """Cover an image with tiles whose padded edge is at most ``edge`` pixels.
 
     Parameters
@@ -40,20 +40,25 @@ def tiles(shape: tuple[int, int], edge: int, halo: int) -> list[Tile]:
     shape : (height, width)
         Of the image, pixels.
     edge : int
-        Largest padded edge; must exceed twice the halo.
+        Largest padded edge; must exceed twice the halo by ``align``.
     halo : int
         Pixels read around the core.
+    align : int
+        Cores start at multiples of this number.
     """
-    rows, columns = (list(_intervals(length, edge, halo)) for length in shape)
+    rows, columns = (list(_intervals(length, edge, halo, align)) for length in shape)
     return [Tile((y, x), (py, px)) for y, py in rows for x, px in columns]
 
 
-def _intervals(length: int, edge: int, halo: int) -> Iterator[tuple[slice, slice]]:
+def _intervals(
+    length: int, edge: int, halo: int, align: int
+) -> Iterator[tuple[slice, slice]]:
     """Split a length evenly; yield core and padded interval of each part."""
     if length <= edge:
         yield slice(0, length), slice(0, length)
         return
-    count = -(-length // (edge - 2 * halo))
-    bounds = [round(k * length / count) for k in range(count + 1)]
+    units = -(-length // align)
+    count = -(-units // ((edge - 2 * halo) // align))
+    bounds = [min(length, align * round(k * units / count)) for k in range(count + 1)]
     for start, stop in zip(bounds, bounds[1:], strict=False):
         yield slice(start, stop), slice(max(0, start - halo), min(length, stop + halo))
