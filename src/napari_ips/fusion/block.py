@@ -50,6 +50,7 @@ class FusionSettings:
 
     config: FuseConfig
     intensities: IntensityRange
+    scales: tuple[int, ...]
     smoothing: float
     temperature: float
 
@@ -96,7 +97,9 @@ def _evidence(
 ) -> Tensor:
     tile = settings.config.tile
     if settings.config.regularise:
-        return neighbour_evidence(network, slices, settings.smoothing, tile)
+        return neighbour_evidence(
+            network, slices, settings.scales, settings.smoothing, tile
+        )
     return neighbour_log_odds(network, slices, tile)
 
 

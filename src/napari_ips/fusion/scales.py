@@ -15,9 +15,10 @@ from napari_ips.network import CrossImageFusionNetwork
 
 # The network also compares the slices at these fractions of the resolution, where a wide
 # blur is a small one; what it says there counts by this weight.
-SCALES = (1, 2, 4, 8)
+SCALES = (1, 2, 4, 8, 16)
 _COARSE_WEIGHT = 0.5
-_SMALLEST = 16
+# A scale is of use while the image keeps so many pixels along its shorter edge.
+_SMALLEST = 48
 # At the coarsest scale a wide neighbourhood, sigma in pixels of the image, joins in: it
 # decides where nothing nearer shows texture.
 WIDE_SIGMA = 30.0
@@ -29,8 +30,17 @@ _KNEE = 0.02
 _FLOOR = 0.0005
 
 
+def scales_for(shape: tuple[int, int]) -> tuple[int, ...]:
+    """Return the scales at which an image of ``shape`` pixels is compared."""
+    return tuple(k for k in SCALES if k == 1 or min(shape) // k >= _SMALLEST)
+
+
 def neighbour_evidence(
-    network: CrossImageFusionNetwork, slices: Tensor, sigma: float, tile: int
+    network: CrossImageFusionNetwork,
+    slices: Tensor,
+    scales: tuple[int, ...],
+    sigma: float,
+    tile: int,
 ) -> Tensor:
     """Compare every slice with the one below it, at several scales.
 
@@ -44,6 +54,8 @@ def neighbour_evidence(
         With one input channel.
     slices : Tensor, shape (n, H, W)
         Normalised intensities.
+    scales : tuple of int
+        Of `scales_for` the whole image, also where ``slices`` are a block of it.
     sigma : float
         Of the Gaussian neighbourhood, in pixels.
     tile : int
@@ -55,7 +67,6 @@ def neighbour_evidence(
         At k the averaged log-odds that slice k + 1 is sharper than slice k.
     """
     shape = slices.shape[1:]
-    scales = [k for k in SCALES if k == 1 or min(shape) // k >= _SMALLEST]
     evidence = torch.zeros_like(slices[1:])
     total = torch.full_like(evidence, _FLOOR)
     for scale in scales:

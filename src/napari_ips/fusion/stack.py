@@ -13,7 +13,7 @@ from napari_ips.errors import IPSError
 from napari_ips.events import Progress, ProgressCallback
 from napari_ips.fusion.block import FusionResult, FusionSettings, fuse_block
 from napari_ips.fusion.noise import noise_level
-from napari_ips.fusion.scales import SCALES
+from napari_ips.fusion.scales import SCALES, scales_for
 from napari_ips.fusion.tiles import tiles
 from napari_ips.intensity import IntensityRange, luminance
 from napari_ips.network import CrossImageFusionNetwork
@@ -109,7 +109,8 @@ def measure_settings(slices: NDArray[Any], config: FuseConfig) -> FusionSettings
     noise = noise_level(window)
     smoothing = config.smoothing or min(10.0, 0.8 + 120.0 * noise)
     temperature = config.temperature or min(2.0, 1.0 + 15.0 * noise)
-    return FusionSettings(config, intensities, smoothing, temperature)
+    scales = scales_for((grey.shape[1], grey.shape[2]))
+    return FusionSettings(config, intensities, scales, smoothing, temperature)
 
 
 def _network(config: FuseConfig) -> CrossImageFusionNetwork:
