@@ -222,7 +222,9 @@ def test_blocks_and_tiles_hardly_change_the_result(simulated, monkeypatch):
 
 def test_weights_that_regress_the_image_work_too(simulated, tmp_path):
     config = NetworkConfig(width=4, local_blocks=1, mamba_blocks=1, output="image")
-    save_weights(tmp_path / "w.safetensors", CrossImageFusionNetwork(config), {})
+    save_weights(
+        tmp_path / "w.safetensors", CrossImageFusionNetwork.from_config(config), {}
+    )
     result = fuse(simulated.stack, weights=str(tmp_path / "w.safetensors"), mode="hard")
     rows, columns = np.indices(result.index.shape)
     assert np.array_equal(result.fused, simulated.stack[result.index, rows, columns])
@@ -230,6 +232,8 @@ def test_weights_that_regress_the_image_work_too(simulated, tmp_path):
 
 def test_weights_for_several_channels_are_refused(simulated, tmp_path):
     config = NetworkConfig(width=4, local_blocks=1, mamba_blocks=1, in_channels=3)
-    save_weights(tmp_path / "w.safetensors", CrossImageFusionNetwork(config), {})
+    save_weights(
+        tmp_path / "w.safetensors", CrossImageFusionNetwork.from_config(config), {}
+    )
     with pytest.raises(IPSError, match="for 3 channels"):
         fuse(simulated.stack, weights=str(tmp_path / "w.safetensors"))

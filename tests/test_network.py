@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from napari_ips import CrossImageFusionNetwork, NetworkConfig
+from napari_ips import CrossImageFusionNetwork, IPSError
 from napari_ips.network import Mamba
 
 SMALL = {"width": 4, "local_blocks": 1, "mamba_blocks": 2, "d_state": 4}
@@ -13,7 +13,7 @@ SMALL = {"width": 4, "local_blocks": 1, "mamba_blocks": 2, "d_state": 4}
 
 def network(**settings) -> CrossImageFusionNetwork:
     torch.manual_seed(0)
-    return CrossImageFusionNetwork(NetworkConfig(**(SMALL | settings)))
+    return CrossImageFusionNetwork(**(SMALL | settings))
 
 
 @pytest.mark.parametrize("stride", [1, 2, 4])
@@ -115,3 +115,9 @@ def test_the_scan_backend_can_be_chosen(backend):
     expected = net(a, b)
     net.set_scan_backend(backend)
     torch.testing.assert_close(net(a, b), expected, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [{"global_stride": 3}, {"output": "map"}, {"width": 0}])
+def test_shapes_that_make_no_network_are_refused(wrong):
+    with pytest.raises(IPSError, match=next(iter(wrong))):
+        CrossImageFusionNetwork(**wrong)

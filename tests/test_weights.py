@@ -21,7 +21,7 @@ SMALL = NetworkConfig(width=4, local_blocks=1, mamba_blocks=1, d_state=4, global
 def saved(tmp_path) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "mine.safetensors"
-    save_weights(path, CrossImageFusionNetwork(SMALL), {"preset": "paper"})
+    save_weights(path, CrossImageFusionNetwork.from_config(SMALL), {"preset": "paper"})
     return path
 
 
@@ -35,7 +35,7 @@ def user_folder(tmp_path, monkeypatch) -> Path:
 
 def test_a_network_survives_saving_and_loading(saved):
     torch.manual_seed(0)
-    original = CrossImageFusionNetwork(SMALL)
+    original = CrossImageFusionNetwork.from_config(SMALL)
     loaded, card = load_weights(saved)
     assert loaded.config == SMALL
     assert card["preset"] == "paper"
@@ -99,7 +99,7 @@ def test_foreign_safetensors_are_refused(tmp_path):
 
 def test_a_network_of_another_shape_is_refused(tmp_path, saved):
     network, card = load_weights(saved)
-    other = CrossImageFusionNetwork(SMALL.model_copy(update={"width": 5}))
+    other = CrossImageFusionNetwork.from_config(SMALL.model_copy(update={"width": 5}))
     tensors = {k: v.contiguous() for k, v in other.state_dict().items()}
     save_file(tensors, tmp_path / "x.safetensors", metadata=card)
     with pytest.raises(IPSError, match="does not hold the tensors"):
@@ -123,7 +123,7 @@ def test_a_full_disk_leaves_the_former_file(saved, monkeypatch):
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(IPSError, match="disk is full"):
-        save_weights(saved, CrossImageFusionNetwork(SMALL), {})
+        save_weights(saved, CrossImageFusionNetwork.from_config(SMALL), {})
     monkeypatch.undo()
     assert saved.read_bytes() == before
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]

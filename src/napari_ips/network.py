@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -147,14 +148,50 @@ class CrossImageFusionNetwork(nn.Module):
 
     Parameters
     ----------
-    config : NetworkConfig, optional
-        Shape of the network.
+    in_channels : int
+        Channels of each source image.
+    width : int
+        Feature channels per source image; both branches work on twice as many.
+    local_blocks, mamba_blocks : int
+        Depth of the local and of the global branch.
+    d_state, d_conv, expand : int
+        Of the Mamba layers, see `Mamba`.
+    output : {"selection", "image"}
+        The weight of source 1 per pixel, or the fused image itself (the paper's).
+    global_stride : {1, 2, 4}
+        The global branch sees every n-th row and column; 1 is the paper's.
+
+    Raises
+    ------
+    IPSError
+        If a value is out of range.
     """
 
-    def __init__(self, config: NetworkConfig | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int = 1,
+        width: int = 16,
+        local_blocks: int = 3,
+        mamba_blocks: int = 12,
+        d_state: int = 16,
+        d_conv: int = 4,
+        expand: int = 2,
+        output: str = "selection",
+        global_stride: int = 2,
+    ) -> None:
         super().__init__()
-        self.config = config = config or NetworkConfig()
-        width, both = config.width, 2 * config.width
+        self.config = config = NetworkConfig.checked(
+            in_channels=in_channels,
+            width=width,
+            local_blocks=local_blocks,
+            mamba_blocks=mamba_blocks,
+            d_state=d_state,
+            d_conv=d_conv,
+            expand=expand,
+            output=output,
+            global_stride=global_stride,
+        )
+        both = 2 * width
         outputs = config.in_channels if config.output == "image" else 1
         self.encoder = nn.Sequential(
             nn.Conv2d(config.in_channels, width, 3, padding=1), nn.ReLU(), ResBlock(width)
@@ -166,6 +203,11 @@ class CrossImageFusionNetwork(nn.Module):
         self.reconstruction = nn.Sequential(
             nn.Conv2d(2 * both, both, 3, padding=1), nn.ReLU(), nn.Conv2d(both, outputs, 1)
         )
+
+    @classmethod
+    def from_config(cls, config: NetworkConfig) -> Self:
+        """Build the network that a config describes."""
+        return cls(**config.model_dump())
 
     def set_scan_backend(self, backend: str) -> None:
         """Choose the backend of every scan; see `napari_ips.scan.selective_scan`."""

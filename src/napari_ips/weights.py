@@ -124,7 +124,7 @@ def load_weights(name: str | Path) -> tuple[CrossImageFusionNetwork, dict[str, s
             "it may need a newer napari-ips."
         ) from error
     tensors, _ = read_tensors(path)
-    network = CrossImageFusionNetwork(config)
+    network = CrossImageFusionNetwork.from_config(config)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

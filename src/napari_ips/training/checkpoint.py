@@ -45,7 +45,7 @@ class TrainingState:
         """Start from scratch, seeded, or from other weights."""
         if config.start_from is None:
             torch.manual_seed(config.seed)
-            network = CrossImageFusionNetwork(config.network)
+            network = CrossImageFusionNetwork.from_config(config.network)
         else:
             network, _ = load_weights(config.start_from)
         network = network.to(device).train()
