@@ -158,16 +158,18 @@ def test_a_run_reports_events_and_writes_weights(folder, preset):
 
 
 def test_a_network_learns_to_choose(folder):
-    """Trained for seconds, it already tells focus better than an untrained one."""
+    """Trained for seconds, it already tells focus far better than an untrained one."""
     easy = {"kernel_range": (9, 31), "both_defocused": 0.0, "noise": 0.0}
+    shape = NetworkConfig(width=8, local_blocks=2, mamba_blocks=1, d_state=4)
     config = settings(
-        folder, iterations=250, learning_rate=5e-3, ema_decay=0.9, validation_crops=8,
-        validation_interval=250, intensity_jitter=False, **easy,
+        folder, network=shape, batch_size=4, crop_size=48, iterations=90, ema_decay=0.9,
+        learning_rate=3e-3, intensity_jitter=False, validation_crops=8,
+        validation_interval=90, **easy,
     )  # fmt: skip
-    untrained = settings(folder, iterations=1, learning_rate=1e-9, validation_crops=8)
+    untrained = config.model_copy(update={"iterations": 1, "learning_rate": 1e-9})
     before = list(train(untrained))[-1].psnr
     after = list(train(config, overwrite=True))[-1].psnr
-    assert after > before + 1.0
+    assert after > before + 3.0
 
 
 def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(folder, tmp_path):

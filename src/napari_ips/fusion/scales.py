@@ -16,14 +16,14 @@ from napari_ips.network import CrossImageFusionNetwork
 # The network also compares the slices at these fractions of the resolution, where a wide
 # blur is a small one; what it says there counts by this weight.
 SCALES = (1, 2, 4, 8, 16)
-_COARSE_WEIGHT = 0.5
+_COARSE_WEIGHT = 0.4
 # A scale is of use while the image keeps so many pixels along its shorter edge.
 _SMALLEST = 48
 # At the coarsest scale a wide neighbourhood, sigma in pixels of the image, joins in: it
 # decides where nothing nearer shows texture.
 WIDE_SIGMA = 30.0
 # Smallest neighbourhood, in pixels of the scale.
-_LEAST_SIGMA = 0.8
+_LEAST_SIGMA = 0.6
 # Differences count by their square up to about this share of the intensity range, and
 # linearly above; sums of such weights below the floor say little about focus.
 _KNEE = 0.02

@@ -107,7 +107,7 @@ def measure_settings(slices: NDArray[Any], config: FuseConfig) -> FusionSettings
     )
     window = np.nan_to_num(intensities.normalise(grey[:, y, x]), posinf=0.0, neginf=0.0)
     noise = noise_level(window)
-    smoothing = config.smoothing or min(10.0, 0.8 + 120.0 * noise)
+    smoothing = config.smoothing or min(10.0, 0.6 + 80.0 * noise)
     temperature = config.temperature or min(2.0, 1.0 + 15.0 * noise)
     scales = scales_for((grey.shape[1], grey.shape[2]))
     return FusionSettings(config, intensities, scales, smoothing, temperature)
