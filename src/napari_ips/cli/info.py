@@ -10,6 +10,9 @@ from napari_ips.cli.common import JsonFlag, human, print_json
 if TYPE_CHECKING:
     from rich.table import Table
 
+# Parts of a weights card that only --json shows.
+LONG = ("settings", "format")
+
 EXAMPLES = """[bold]Examples[/]
 
 Before reporting a problem: [cyan]napari-ips info[/]
@@ -107,7 +110,8 @@ def _weights(facts: dict[str, Any]) -> Table:
     table = _table("Weights", "name", "where", "card")
     for entry in facts["weights"]:
         where = "bundled" if entry["bundled"] else str(entry["path"])
-        card = "\n".join(f"{key}: {value}" for key, value in entry["card"].items())
+        told = (item for item in entry["card"].items() if item[0] not in LONG)
+        card = "\n".join(f"{key}: {value}" for key, value in told)
         table.add_row(Text(entry["name"]), Text(where), Text(card))
     if not facts["weights"]:
         table.add_row("none", "make some with napari-ips train", "")
