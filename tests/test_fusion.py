@@ -56,7 +56,18 @@ def test_maps_have_their_dtypes_and_ranges(simulated):
 
 
 @pytest.mark.parametrize(
-    "dtype", ["uint8", "int16", "uint16", "uint32", "float32", "float64"]
+    "dtype",
+    [
+        "uint8",
+        "int16",
+        "uint16",
+        "uint32",
+        "int64",
+        "uint64",
+        "float16",
+        "float32",
+        "float64",
+    ],
 )
 def test_every_dtype_comes_back_as_itself(simulated, dtype):
     stack = simulated.stack[:, :40, :40].astype(dtype)
@@ -237,3 +248,55 @@ def test_weights_for_several_channels_are_refused(simulated, tmp_path):
     )
     with pytest.raises(IPSError, match="for 3 channels"):
         fuse(simulated.stack, weights=str(tmp_path / "w.safetensors"))
+
+
+@pytest.mark.parametrize("value", [5_000.0, 1e30, -3.4e38])
+def test_a_single_wild_pixel_changes_nothing_further_away(simulated, value):
+    stack = simulated.stack.astype(np.float32)
+    before = fuse(stack)
+    stack[2, 60, 70] = value
+    after = fuse(stack)
+    near = np.zeros(before.index.shape, bool)
+    near[40:81, 50:91] = True
+    assert (before.index != after.index)[~near].mean() < 0.08
+    assert psnr(after.fused[:40], before.fused[:40], data_range=255) > 50
+
+
+def test_slices_without_values_disturb_neither_depth_nor_confidence(simulated):
+    stack = simulated.stack.astype(np.float32)
+    whole = fuse(stack)
+    stack[0] = np.nan
+    rest = fuse(stack)
+    assert rest.confidence.min() < 0.9
+    elsewhere = simulated.height > 1.6
+    same = rest.index[elsewhere] == whole.index[elsewhere]
+    assert same.mean() > 0.97
+    stuck = np.abs(rest.depth - rest.index)[elsewhere] == 0.5
+    assert stuck.mean() < 0.2
+
+
+def test_an_empty_frame_does_not_hide_the_noise(simulated):
+    noisy = simulated.stack + np.random.default_rng(0).normal(0, 12, simulated.stack.shape)
+    config = FuseConfig(device="cpu")
+    alone = fusion_stack.measure_settings(noisy, config)
+    with_black = np.concatenate([noisy, np.zeros_like(noisy[:1])])
+    assert alone.smoothing > 2
+    both = fusion_stack.measure_settings(with_black, config)
+    assert both.smoothing == pytest.approx(alone.smoothing, rel=0.3)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_the_largest_64_bit_values_do_not_overflow(dtype):
+    stack = np.full((3, 20, 20), np.iinfo(dtype).max, dtype)
+    assert (fuse(stack).fused > np.iinfo(dtype).max - 4096).all()
+
+
+def test_ranges_that_no_number_holds_are_refused():
+    stack = np.random.default_rng(0).uniform(-1, 1, (3, 20, 20)) * 1.7e308
+    with pytest.raises(IPSError, match="too far apart"):
+        fuse(stack)
+
+
+def test_colours_in_the_wrong_place_are_refused(simulated):
+    with pytest.raises(IPSError, match="Colours are the last"):
+        fuse_stack(simulated.stack[..., None], rgb=True)

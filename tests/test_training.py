@@ -289,3 +289,33 @@ def test_settings_survive_toml_and_refuse_what_they_do_not_know(folder, tmp_path
         TrainConfig.from_preset("paper", images=(folder,), output="w", iterations=None)
     with pytest.raises(IPSError, match="no preset 'paperr'"):
         TrainConfig.from_preset("paperr", images=(folder,), output="w")
+
+
+def test_overwriting_forgets_the_unfinished_run_before(folder):
+    config = settings(folder)
+    run = train(config)
+    for event in run:
+        if isinstance(event, CheckpointSaved):
+            break
+    run.close()
+    fresh = train(config, overwrite=True)
+    for event in fresh:
+        if isinstance(event, LossPoint):
+            break
+    fresh.close()
+    with pytest.raises(IPSError, match="nothing to resume"):
+        list(train(config, resume=True))
+
+
+def test_kernels_that_are_all_large_are_possible(folder):
+    list(train(settings(folder, kernel_range=(9, 31), both_defocused=1.0)))
+
+
+def test_starting_from_weights_of_another_network_is_refused(folder, tmp_path):
+    list(train(settings(folder, iterations=1)))
+    other = settings(
+        folder, network=NetworkConfig(width=9), output=tmp_path / "x.safetensors",
+        start_from=str(folder.parent / "w.safetensors"),
+    )  # fmt: skip
+    with pytest.raises(IPSError, match="another network"):
+        next(train(other))

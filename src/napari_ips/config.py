@@ -79,12 +79,16 @@ class NetworkConfig(Config):
     """
 
     in_channels: int = Field(1, ge=1, le=16, description="channels of each source image")
-    width: int = Field(16, ge=1, description="feature channels per source image")
-    local_blocks: int = Field(3, ge=0, description="ResBlocks of the local branch")
-    mamba_blocks: int = Field(12, ge=0, description="Mamba blocks of the global branch")
+    width: int = Field(16, ge=1, le=512, description="feature channels per source image")
+    local_blocks: int = Field(3, ge=0, le=64, description="ResBlocks of the local branch")
+    mamba_blocks: int = Field(
+        12, ge=0, le=64, description="Mamba blocks of the global branch"
+    )
     d_state: int = Field(16, ge=1, le=256, description="state size N of the scan")
-    d_conv: int = Field(4, ge=1, description="taps of the causal convolution")
-    expand: int = Field(2, ge=1, description="inner width of a Mamba block, relative")
+    d_conv: int = Field(4, ge=1, le=64, description="taps of the causal convolution")
+    expand: int = Field(
+        2, ge=1, le=16, description="inner width of a Mamba block, relative"
+    )
     output: Literal["selection", "image"] = Field(
         "selection", description="weight of source 1 per pixel, or the image itself"
     )
@@ -112,7 +116,7 @@ class FuseConfig(Config):
     temperature: float | None = Field(
         None, gt=0, description="of the soft mode; None: from the measured noise"
     )
-    tile: int = Field(256, ge=32, description="edge of the tiles the network sees, pixels")
+    tile: int = Field(256, ge=64, description="edge of the tiles the network sees, pixels")
     device: Device = "auto"
     backend: ScanBackend = "auto"
 
@@ -130,7 +134,7 @@ class TrainConfig(Config):
     minutes: float | None = Field(None, gt=0, description="length of the run in minutes")
     batch_size: int = Field(4, ge=1)
     crop_size: int = Field(96, ge=16, description="edge of the training crops, pixels")
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, gt=0, le=1)
     decay_start: Fraction = Field(
         0.5, description="from this fraction of the run on, the rate falls to zero"
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_ips.errors import IPSError
 
 FloatImage = NDArray[np.float32]
 
@@ -15,10 +18,14 @@ _REC601 = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _MOST_SAMPLES = 2_000_000
 
 
-def luminance(image: NDArray[Any]) -> FloatImage:
-    """Return the Rec. 601 luminance of (..., 3 or 4) colours; alpha is ignored."""
-    weights: FloatImage = image[..., :3].astype(np.float32) @ _REC601
-    return weights
+def luminance(image: NDArray[Any]) -> NDArray[Any]:
+    """Return the Rec. 601 luminance of (..., 3 or 4) colours; alpha is ignored.
+
+    In float32, or in float64 for dtypes that float32 cannot hold.
+    """
+    wide = np.float64 if image.dtype.itemsize == 8 else np.float32
+    grey: NDArray[Any] = image[..., :3].astype(wide) @ _REC601.astype(wide)
+    return grey
 
 
 @dataclass(frozen=True)
@@ -36,6 +43,9 @@ class IntensityRange:
         network sees stays the same. Outliers beyond the percentiles stay outside 0..1.
         """
         step = max(1, image.size // _MOST_SAMPLES)
+        # A step that shares a factor with the width would see but a few columns.
+        while step > 1 and math.gcd(step, image.shape[-1]) > 1:
+            step += 1
         values = image.reshape(-1)[::step]
         values = values[np.isfinite(values)].astype(np.float64)
         if values.size == 0:
@@ -43,6 +53,10 @@ class IntensityRange:
         low, high = np.percentile(values, [percentile, 100.0 - percentile])
         if high <= low:
             low, high = values.min(), values.max()
+        if not math.isfinite(float(high) - float(low)):
+            raise IPSError(
+                f"Intensities from {low:.3g} to {high:.3g} are too far apart for float64."
+            )
         return cls(float(low), float(high))
 
     @property

@@ -64,7 +64,7 @@ def list_weights() -> list[WeightsInfo]:
     """
     found: dict[str, WeightsInfo] = {}
     for folder, bundled in ((_BUNDLED, True), (user_folder(), False)):
-        for path in sorted(folder.glob("*.safetensors")):
+        for path in sorted(folder.glob("[!.]*.safetensors")):
             try:
                 card = read_card(path)
             except IPSError:

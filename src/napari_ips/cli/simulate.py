@@ -60,7 +60,7 @@ def simulate(
             show_default=False,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides heights and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides heights and noise.")] = 0,
     overwrite: OverwriteFlag = False,
     json: JsonFlag = False,
 ) -> None:

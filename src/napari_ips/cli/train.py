@@ -60,9 +60,13 @@ def train(
         ),
     ],
     preset: Annotated[
-        str,
-        typer.Option(metavar="microscopy|paper", help="Settings to start from."),
-    ] = "microscopy",
+        str | None,
+        typer.Option(
+            metavar="microscopy|paper",
+            help="Settings to start from. Default: microscopy.",
+            show_default=False,
+        ),
+    ] = None,
     iterations: Annotated[
         int | None, typer.Option(help="Length of the run in steps.", show_default=False)
     ] = None,
@@ -151,18 +155,21 @@ def train(
 
 
 def _settings(
-    preset: str, file: Path | None, options: dict[str, Any], assignments: list[str]
+    chosen: str | None, file: Path | None, options: dict[str, Any], assignments: list[str]
 ) -> TrainConfig:
     """Merge preset, file, options and assignments; the later one wins."""
     from napari_ips.config import PRESETS, NetworkConfig, TrainConfig
 
     values = _read_toml(file) if file else {}
-    preset = values.pop("preset", preset)
+    in_file = values.pop("preset", "microscopy")
+    preset = chosen or in_file
     values |= {name: value for name, value in options.items() if value is not None}
-    network = dict(values.pop("network", {}))
+    network = _table(values)
     for assignment in assignments:
         change = _parse(assignment)
-        network |= change.pop("network", {})
+        if "preset" in change:
+            raise IPSError("Choose the preset with --preset, not with --set.")
+        network |= _table(change)
         values |= change
     base = PRESETS.get(preset, {}) | values
     if base.get("iterations") is None and base.get("minutes") is None:
@@ -178,6 +185,14 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise IPSError(f"{path} cannot be read as TOML: {error}") from error
+
+
+def _table(values: dict[str, Any]) -> dict[str, Any]:
+    """Take the settings of the network out of ``values``."""
+    network = values.pop("network", {})
+    if not isinstance(network, dict):
+        raise IPSError(f"network = {network!r}: set its fields, such as network.width=24.")
+    return network
 
 
 def _parse(assignment: str) -> dict[str, Any]:

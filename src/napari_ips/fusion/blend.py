@@ -21,7 +21,7 @@ def average(stack: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
     """Average the slices with weights (n, H, W) that sum to one: the soft mode.
 
     Slices of weight zero may hold NaN. The mean is rounded and kept in the range of an
-    integer dtype.
+    integer dtype; it is exact to float64, 53 bits.
     """
     total = np.zeros(stack.shape[1:], dtype=np.float64)
     # In float64, else an offset far from zero would magnify the rounding of the sum.
@@ -33,7 +33,11 @@ def average(stack: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
         total += np.where(share > 0, values, 0) * share
     if stack.dtype.kind in "iu":
         limits = np.iinfo(stack.dtype)
-        total = np.clip(np.rint(total), limits.min, limits.max)
+        # The largest 64-bit integers are no float64: the next one below is.
+        highest = float(limits.max)
+        if stack.dtype.itemsize == 8:
+            highest = float(np.nextafter(highest, 0.0))
+        total = np.clip(np.rint(total), limits.min, highest)
     return total.astype(stack.dtype)
 
 

@@ -18,6 +18,9 @@ from napari_ips.fusion.scales import neighbour_evidence
 from napari_ips.intensity import IntensityRange, luminance
 from napari_ips.network import CrossImageFusionNetwork
 
+# Normalised intensities beyond these are cut off before the network sees them.
+_LIMITS = (-1.0, 2.0)
+
 
 @dataclass(frozen=True)
 class FusionResult:
@@ -32,7 +35,8 @@ class FusionResult:
     depth : ndarray of float32, shape (Y, X)
         The same at sub-slice precision, in slices.
     confidence : ndarray of float32, shape (Y, X)
-        0 where all slices look alike, to 1 where the choice is beyond doubt.
+        0 where all slices are the same, to 1 where the choice is beyond doubt. Noise raises
+        it, the more the more slices there are.
     """
 
     fused: NDArray[Any]
@@ -61,20 +65,21 @@ def fuse_block(
     """Fuse a block (n, H, W[, colours]) of a stack, n at least 2."""
     grey = luminance(block) if block.ndim == 4 else block
     valid = np.isfinite(grey)
-    normalised = settings.intensities.normalise(
-        np.where(valid, grey, settings.intensities.low)
-    )
+    normalised = settings.intensities.normalise(_filled(grey, valid))
+    # A hot pixel, or a huge value that means no data, must not outshout its surroundings.
+    normalised = np.clip(normalised, *_LIMITS)
     slices = torch.from_numpy(normalised).to(next(network.parameters()).device)
     if settings.config.strategy == "fold":
         curve = _fold(network, slices, settings)
     else:
         curve = focus_curve(_evidence(network, slices, settings))
-    if not valid.all():
-        curve = curve.masked_fill(~torch.from_numpy(valid).to(curve.device), -1e9)
-    index = curve.argmax(0)
+    possible = torch.from_numpy(valid).to(curve.device)
+    masked = curve.masked_fill(~possible, -torch.inf)
+    masked = torch.where(possible.any(0), masked, torch.zeros_like(curve))
+    index = masked.argmax(0)
     picks = index.cpu().numpy().astype(np.uint16)
     if settings.config.mode == "soft":
-        fused = average(block, soft_weights(curve, settings.temperature))
+        fused = average(block, soft_weights(masked, settings.temperature))
         fused = np.where(_nowhere(valid, block.ndim), take(block, picks), fused)
     else:
         fused = take(block, picks)
@@ -82,8 +87,28 @@ def fuse_block(
         fused.astype(block.dtype, copy=False),
         picks,
         sub_slice_depth(curve, index).cpu().numpy().astype(np.float32),
-        confidence(curve).cpu().numpy().astype(np.float32),
+        np.where(valid.any(axis=0), confidence(curve).cpu().numpy(), 0.0).astype(
+            np.float32
+        ),
     )
+
+
+def _filled(grey: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+    """Give pixels without a finite value that of the nearest slice below, or else above.
+
+    So they differ from no neighbour, and the slices on both sides are still compared.
+    """
+    if valid.all():
+        return grey
+    filled = np.where(valid, grey, 0)
+    known = valid.copy()
+    order = range(len(grey))
+    for slices in (order, order[::-1]):
+        for before, here in zip(slices, slices[1:], strict=False):
+            take_over = known[before] & ~known[here]
+            filled[here][take_over] = filled[before][take_over]
+            known[here] |= take_over
+    return filled
 
 
 def _nowhere(valid: NDArray[np.bool_], ndim: int) -> NDArray[np.bool_]:

@@ -41,6 +41,6 @@ def confidence(curve: Tensor) -> Tensor:
     """Return how far the peak stands above the mean of the curve, as 0..1 (H, W).
 
     One minus the exponential of minus that height, which is in log-odds: 0 where all
-    slices look alike, near 1 where the focused one is beyond doubt.
+    slices are the same, near 1 where the focused one is beyond doubt.
     """
     return 1.0 - torch.exp(curve.mean(0) - curve.amax(0))

@@ -22,7 +22,7 @@ def noise_level(slices: FloatImage) -> float:
     Parameters
     ----------
     slices : ndarray, shape (n, H, W)
-        Normalised intensities.
+        Normalised intensities. Slices that are not finite throughout are passed over.
 
     Returns
     -------
@@ -32,6 +32,10 @@ def noise_level(slices: FloatImage) -> float:
     if min(slices.shape[1:]) < 3:
         return 0.0
     levels = [
-        float(np.median(np.abs(ndimage.convolve(s, _OPERATOR)[1:-1, 1:-1]))) for s in slices
+        float(np.median(np.abs(ndimage.convolve(s, _OPERATOR)[1:-1, 1:-1])))
+        for s in slices
+        if np.isfinite(s).all()
     ]
-    return min(levels) / (_GAIN * _MEDIAN_TO_SIGMA)
+    # Zero is the level of an empty or saturated slice, which tells nothing of the others.
+    measured = [level for level in levels if level > 0]
+    return min(measured, default=0.0) / (_GAIN * _MEDIAN_TO_SIGMA)

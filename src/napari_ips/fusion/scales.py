@@ -112,7 +112,7 @@ def smooth(images: Tensor, sigma: float) -> Tensor:
     return rows @ images @ columns.T
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _gaussian_matrix(length: int, sigma: float) -> Tensor:
     """Return the (length, length) matrix that filters a column of that length."""
     identity = np.eye(length, dtype=np.float32)

@@ -19,7 +19,7 @@ from napari_ips.intensity import IntensityRange, luminance
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.weights import load_weights
 
-# Edge of the blocks that are fused one after another; bounds memory, not the result.
+# Edge of the blocks that are fused one after another, to bound memory.
 _BLOCK = 1280
 # Pixels around a block that are read with it.
 _HALO = 96
@@ -105,8 +105,7 @@ def measure_settings(slices: NDArray[Any], config: FuseConfig) -> FusionSettings
         slice(max(0, (n - _NOISE_WINDOW) // 2), (n + _NOISE_WINDOW) // 2)
         for n in grey.shape[1:]
     )
-    window = np.nan_to_num(intensities.normalise(grey[:, y, x]), posinf=0.0, neginf=0.0)
-    noise = noise_level(window)
+    noise = noise_level(intensities.normalise(grey[:, y, x]))
     smoothing = config.smoothing or min(10.0, 0.6 + 80.0 * noise)
     temperature = config.temperature or min(2.0, 1.0 + 15.0 * noise)
     scales = scales_for((grey.shape[1], grey.shape[2]))
@@ -141,6 +140,10 @@ def _as_slices(stack: NDArray[Any], axis: int, rgb: bool | None) -> NDArray[Any]
         raise IPSError(f"A {kind}, but this array has shape {stack.shape}.")
     if not -stack.ndim <= axis < stack.ndim or (rgb and axis % stack.ndim == 3):
         raise IPSError(f"Axis {axis} cannot be z in an array of shape {stack.shape}.")
+    if rgb and stack.shape[-1] not in (3, 4):
+        raise IPSError(
+            f"Colours are the last 3 or 4 values, but the shape is {stack.shape}."
+        )
     slices = np.moveaxis(stack, axis, 0)
     if 0 in slices.shape:
         raise IPSError(f"The stack is empty: its shape is {stack.shape}.")

@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
-from napari_ips.io.formats import IMAGES, Pixels, is_zarr, load, natural_key, plainly_read
+from napari_ips.io.formats import (
+    IMAGES,
+    Pixels,
+    Scale,
+    is_zarr,
+    load,
+    natural_key,
+    plainly_read,
+)
 
 Source = str | Path | Sequence[str | Path]
 
@@ -78,7 +86,9 @@ def read_stack(source: Source, axes: str | None = None, z_axis: int | None = Non
         return _stack_of_files(_images_in(path), str(path), axes, z_axis)
     pixels = load(path)
     data, rgb = _z_first(path, pixels, axes, z_axis)
-    scale = pixels.scale
+    # Slices along what the file calls Y or X: its scale belongs to other axes then.
+    turned = z_axis is not None and pixels.axes[z_axis] in "YX"
+    scale = Scale() if turned else pixels.scale
     names = tuple(f"{path.name}[{z}]" for z in range(len(data)))
     return Stack(data, rgb, scale.pixel_size, scale.z_step, scale.unit, names)
 

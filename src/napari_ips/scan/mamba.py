@@ -7,6 +7,7 @@ fails in many ways when these do not match. Every such failure is a reason, not 
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -178,11 +179,22 @@ def causal_conv1d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     kernel = _conv_kernel()
     taps = weight.shape[-1]
     usable = _on_cuda(x) and x.dtype in DTYPES and taps in CONV_TAPS and x.numel() > 0
+    if isinstance(kernel, str) and _on_cuda(x):
+        _warn_of_plain_conv(kernel)
     if isinstance(kernel, str) or not usable:
         return _plain_conv(x, weight, bias)
     if bias is not None:
         bias = bias.to(weight.dtype)
     return kernel(_conv_layout(x), weight.contiguous(), bias, activation="silu")
+
+
+@cache
+def _warn_of_plain_conv(why: str) -> None:
+    warnings.warn(
+        f"The causal convolution runs without its fused kernel ({why}).",
+        RuntimeWarning,
+        stacklevel=4,
+    )
 
 
 def _conv_layout(x: Tensor) -> Tensor:

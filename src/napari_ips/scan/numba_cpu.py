@@ -21,6 +21,7 @@ import numba as nb
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from napari_ips.scan.common import scan_with
 
@@ -205,6 +206,7 @@ class _Scan(torch.autograd.Function):
         return torch.from_numpy(y).transpose(1, 2)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         u, delta, A, B, C = ctx.saved_tensors
         arrays = [_tokens(u), _tokens(delta), _array(A.T), _tokens(B), _tokens(C)]

@@ -26,6 +26,25 @@ def checkpoint_path(output: Path) -> Path:
     return output.with_name(output.stem + ".checkpoint.safetensors")
 
 
+def with_start(config: TrainConfig) -> TrainConfig:
+    """Take over the network of the weights that a run starts from.
+
+    Raises
+    ------
+    IPSError
+        If the settings ask for another network than these weights have.
+    """
+    if config.start_from is None:
+        return config
+    network, _ = load_weights(config.start_from)
+    if "network" in config.model_fields_set and config.network != network.config:
+        raise IPSError(
+            f"The weights {config.start_from} have another network than the settings (or "
+            "the preset) ask for; leave the network out, or start from scratch."
+        )
+    return config.model_copy(update={"network": network.config})
+
+
 @dataclass
 class TrainingState:
     """Everything that the next step depends on.

@@ -167,7 +167,7 @@ def load_images(
         try:
             for name, page in _pages(path):
                 image = _prepare(name, page, channels)
-                reason = _why_not(image, crop_size, min_sharpness)
+                reason = _why_not(image, page.dtype, crop_size, min_sharpness)
                 if reason:
                     rejected.append((name, reason))
                 else:
@@ -200,12 +200,14 @@ def _prepare(name: str, page: NDArray[Any], channels: int) -> TrainingImage:
     return TrainingImage(name, np.ascontiguousarray(planes), IntensityRange.of(planes))
 
 
-def _why_not(image: TrainingImage, crop_size: int, min_sharpness: float) -> str | None:
+def _why_not(
+    image: TrainingImage, dtype: np.dtype[Any], crop_size: int, min_sharpness: float
+) -> str | None:
     """Return why an image is of no use, or None."""
     height, width = image.data.shape[1:]
     if min(height, width) < crop_size:
         return f"{height} x {width} pixels, smaller than a crop of {crop_size}"
-    if image.data.dtype.kind in "iu" and image.intensities.width < _FEWEST_LEVELS:
+    if dtype.kind in "iu" and image.intensities.width < _FEWEST_LEVELS:
         return f"empty: a range of {image.intensities.width:.0f} grey levels only"
     if not np.isfinite(image.data).all():
         return "holds NaN or infinite values"

@@ -24,7 +24,7 @@ from napari_ips.events import (
     ValidationPoint,
 )
 from napari_ips.network import CrossImageFusionNetwork
-from napari_ips.training.checkpoint import TrainingState, checkpoint_path
+from napari_ips.training.checkpoint import TrainingState, checkpoint_path, with_start
 from napari_ips.training.images import ImagePool, load_images
 from napari_ips.training.pairs import PairBatch, make_batch
 from napari_ips.training.validation import split_pool, validate, validation_batches
@@ -61,11 +61,14 @@ def train(
         file cannot be written.
     """
     _check_output(config, resume, overwrite)
+    config = with_start(config)
     device = choose_device(config.device)
     pool = load_images(
         config.images, config.network.in_channels, config.crop_size, config.min_sharpness
     )
     yield ImagesFound(len(pool.images), pool.rejected)
+    if not resume:
+        checkpoint_path(config.output).unlink(missing_ok=True)
     training, held_out = split_pool(pool, config)
     checks = validation_batches(held_out, config)
     state = (
@@ -84,6 +87,8 @@ def train(
             yield CheckpointSaved(state.iteration, state.save(config))
         fraction = _fraction(state, config)
     psnr, ssim = validate(state.averaged, checks, device)
+    if not math.isfinite(psnr):
+        raise IPSError(_not_finite(state, config))
     card = _card(config, state, pool, psnr, ssim)
     save_weights(config.output, state.averaged, card)
     checkpoint_path(config.output).unlink(missing_ok=True)

@@ -85,8 +85,9 @@ def _defocus(
     kind = config.low_pass[_below(len(config.low_pass), generator)]
     padding = "constant" if _chance(config.dark_border, generator) else "reflect"
     sharper = focused
-    if size > low and _chance(config.both_defocused, generator):
-        near = draw_kernel_size(low, min(size - 2, _NEAR_FOCUS), generator)
+    nearest = min(size - 2, _NEAR_FOCUS)
+    if nearest >= low and _chance(config.both_defocused, generator):
+        near = draw_kernel_size(low, nearest, generator)
         sharper = low_pass(focused, kind, near)
     return sharper, low_pass(focused, kind, size, padding)
 

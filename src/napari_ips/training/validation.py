@@ -35,7 +35,8 @@ def split_pool(pool: ImagePool, config: TrainConfig) -> tuple[ImagePool, ImagePo
 def validation_batches(pool: ImagePool, config: TrainConfig) -> list[PairBatch]:
     """Draw the fixed validation pairs: Gaussian defocus in coherent regions, little noise.
 
-    They depend neither on the preset nor on the seed, so that runs can be compared.
+    Of the settings only the size and number of the crops matter, so that runs which share
+    these can be compared.
     """
     settings = config.model_copy(
         update={
@@ -44,6 +45,7 @@ def validation_batches(pool: ImagePool, config: TrainConfig) -> list[PairBatch]:
             "low_pass": ("gaussian",),
             "kernel_range": (5, 31),
             "coherent": 1.0,
+            "mask_ratio": 0.5,
             "blob_scale": (16.0, 48.0),
             "both_defocused": 0.0,
             "dark_border": 0.0,
