@@ -25,6 +25,8 @@ def training(monkeypatch):
         call.closed = False
         try:
             yield ImagesFound(2, (("soft.png", "nothing sharp in it"),))
+            if config.seed == 14:
+                raise KeyboardInterrupt
             for step in (1, 2, 3):
                 yield LossPoint(step, 0.5 / step, 1e-3, step / 3)
             yield ValidationPoint(3, 41.5, 0.98)
@@ -110,6 +112,14 @@ def test_train_guards_existing_weights(failure, success, tmp_path, training):
     ]
     wrong = tmp_path / "w.pt"
     assert ".safetensors" in failure(*command, "-o", wrong)
+
+
+def test_training_interrupted_before_a_checkpoint_says_so(capsys, tmp_path, training):
+    command = ["train", str(tmp_path), "-o", str(tmp_path / "w.safetensors")]
+    assert run([*command, "--minutes", "1", "--seed", "14"]) == 130
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "Nothing is saved yet" in last
+    assert "after 100 steps" in last
 
 
 def test_interrupted_training_says_how_to_go_on(capsys, tmp_path, training):

@@ -224,8 +224,12 @@ def _watch(settings: TrainConfig, resume: bool, overwrite: bool) -> TrainingFini
                 if isinstance(event, TrainingFinished):
                     return event
     except KeyboardInterrupt:
-        hint = " The same command with --resume goes on from the last checkpoint."
-        raise Stopped("Stopped." + (hint if checkpoint else "")) from None
+        if checkpoint:
+            hint = "The same command with --resume goes on from the last checkpoint."
+        else:
+            every = settings.checkpoint_interval
+            hint = f"Nothing is saved yet: the first checkpoint comes after {every} steps."
+        raise Stopped(f"Stopped. {hint}") from None
     raise IPSError("Training ended without finished weights; nothing was written.")
 
 
