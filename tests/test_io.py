@@ -110,7 +110,7 @@ def test_axes_of_unknown_meaning_need_a_word(tmp_path, rng):
     data = rng.integers(0, 99, (2, 4, 20, 20)).astype(np.uint16)
     file = tmp_path / "unknown.tif"
     tifffile.imwrite(file, data, photometric="minisblack")
-    with pytest.raises(IPSError, match="--z-axis"):
+    with pytest.raises(IPSError, match="--axes CZYX"):
         read_stack(file)
 
 

@@ -1,0 +1,181 @@
+"""TIFF files read lazily: series, their axes, and where their pixels lie."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ips.errors import IPSError
+from napari_ips.io.formats import plainly_read
+from napari_ips.io.pixels import Pixels, known_letters
+from napari_ips.io.tiff_metadata import tiff_metadata
+from napari_ips.io.uncompressed import Place, UncompressedPages
+
+# What tifffile logs, and then goes on with fewer pages, when a file ends too soon.
+_DAMAGE = re.compile("page offset|corrupted|circular|failed to reshape|failed to read")
+
+
+def open_tiff(path: Path) -> tuple[Pixels, ...]:
+    """Open all images of a TIFF that are stacks of one kind: the positions.
+
+    Only OME-TIFF tells positions. Of pyramids the full resolution is taken, and single
+    images beside stacks (labels, overviews) are left out.
+
+    Raises
+    ------
+    IPSError
+        If the file is damaged, incomplete, or holds unlike images.
+    """
+    file = _OpenFile(path)
+    series = file.tiff.series
+    if not series:
+        raise IPSError(f"{path.name} holds no images that can be read.")
+    numbers = [n for n, one in enumerate(series) if one.ndim >= series[0].ndim]
+    alike = [one for one in series if one.shape[-2:] == series[0].shape[-2:]]
+    if not file.tiff.is_ome and (len(alike) > 1 or any(len(s) > 1 for s in series[1:])):
+        raise IPSError(
+            f"{path.name} holds {len(series)} images that do not form one stack "
+            "(positions, or pages of different sizes); save one of them by itself."
+        )
+    if not file.tiff.is_ome:
+        numbers = [0]
+    names = _names(path, [series[n].name for n in numbers])
+    return tuple(
+        _pixels(path, file, n, name) for n, name in zip(numbers, names, strict=True)
+    )
+
+
+def open_tiff_series(path: Path, number: int, name: str) -> Pixels:
+    """Open one series of a TIFF."""
+    return _pixels(path, _OpenFile(path), number, name)
+
+
+class _OpenFile:
+    """A TIFF that is closed when nothing refers to it any more."""
+
+    def __init__(self, path: Path) -> None:
+        import tifffile
+
+        with plainly_read(path), _damage_raised():
+            self.tiff = tifffile.TiffFile(path)
+            weakref.finalize(self, self.tiff.close)
+            # Found now, while what tifffile logs is heard.
+            self.tiff.series  # noqa: B018
+
+
+class _CompressedPages:
+    """A series whose strips and tiles are decoded as they are needed."""
+
+    def __init__(self, file: _OpenFile, series: Any) -> None:
+        import zarr
+
+        self._file = file
+        self._array = zarr.open_array(series.aszarr(level=0), mode="r")
+        self.shape: tuple[int, ...] = self._array.shape
+        self.dtype: np.dtype[Any] = self._array.dtype
+        self.chunk_bytes = math.prod(self._array.chunks) * self.dtype.itemsize
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
+        return np.asarray(self._array[index])
+
+
+def _pixels(path: Path, file: _OpenFile, number: int, name: str) -> Pixels:
+    series = file.tiff.series[number]
+    with plainly_read(path), _damage_raised():
+        _refuse_parts(path, file.tiff)
+        places = _places(path, series)
+        data: Any
+        if series.keyframe.is_final and series.transform is None:
+            stored = series.dtype.newbyteorder(series.keyframe.parent.byteorder)
+            data = UncompressedPages(series.shape, stored, places)
+        else:
+            data = _CompressedPages(file, series)
+        metadata = tiff_metadata(file.tiff, number)
+    axes = known_letters(series.axes)
+    again = (open_tiff_series, (path, number, name))
+    return Pixels(name, data, axes, metadata, data.chunk_bytes, again, path)
+
+
+def _places(path: Path, series: Any) -> list[Place]:
+    """Find where each page begins, and that none is missing or cut off."""
+    itemsize = series.dtype.itemsize
+    if series.dataoffset is not None and not series.is_multifile:
+        # One block, of which ImageJ describes the first page only.
+        end = series.dataoffset + math.prod(series.shape) * itemsize
+        _check_end(path, end)
+        return [(str(path), series.dataoffset)]
+    pages = list(series)
+    missing = sum(page is None for page in pages)
+    if missing:
+        raise IPSError(
+            f"{missing} of {len(pages)} planes of {path.name} are missing; if it is one "
+            "of several files, put the others beside it."
+        )
+    ends: dict[str, int] = {}
+    places = []
+    for page in pages:
+        file = page.parent.filehandle.path
+        if page.dataoffsets:
+            end = page.dataoffsets[-1] + page.databytecounts[-1]
+            ends[file] = max(end, ends.get(file, 0))
+        places.append((file, page.dataoffsets[0] if page.dataoffsets else 0))
+    for file, end in ends.items():
+        _check_end(Path(file), end)
+    return places
+
+
+def _check_end(path: Path, end: int) -> None:
+    size = path.stat().st_size
+    if size < end:
+        raise ValueError(f"{path.name} has {size} bytes and should have {end}")
+
+
+def _refuse_parts(path: Path, tiff: Any) -> None:
+    """Refuse a file whose axes only another file knows."""
+    described = re.search('<BinaryOnly[^>]*MetadataFile="([^"]*)"', tiff.ome_metadata or "")
+    if described:
+        raise IPSError(
+            f"{path.name} is a part of a larger image, which {described[1]} describes; "
+            "pass that file if it is a TIFF."
+        )
+
+
+def _names(path: Path, names: list[str]) -> list[str]:
+    """Name the positions as the file does, or by number where it does not well."""
+    if len(names) == 1:
+        return [path.name]
+    if all(names) and len(set(names)) == len(names):
+        return names
+    return [str(n) for n in range(len(names))]
+
+
+@contextmanager
+def _damage_raised() -> Iterator[None]:
+    """Turn what tifffile merely logs about a damaged file into an error."""
+    messages: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    logger = logging.getLogger("tifffile")
+    listener = Listener(logging.WARNING)
+    logger.addHandler(listener)
+    propagate, logger.propagate = logger.propagate, False
+    try:
+        yield
+    finally:
+        logger.removeHandler(listener)
+        logger.propagate = propagate
+    for message in messages:
+        if _DAMAGE.search(message):
+            raise ValueError(message)
