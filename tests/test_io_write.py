@@ -91,7 +91,7 @@ def test_other_types_are_written_as_ome_with_resolution(tmp_path):
 
 
 def test_more_than_4_gb_is_written_as_bigtiff(tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_ips.io.write._CLASSIC_LIMIT", 1000)
+    monkeypatch.setattr("napari_ips.io.tiff.CLASSIC_LIMIT", 1000)
     stack = np.zeros((4, 20, 20), np.uint16)
     write_stack(tmp_path / "big.tif", stack)
     with tifffile.TiffFile(tmp_path / "big.tif") as tiff:
@@ -138,7 +138,7 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, n
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("tifffile.imwrite", half)
-    monkeypatch.setattr("napari_ips.io.write._write_png", half)
+    monkeypatch.setattr("napari_ips.io.write.write_png", half)
     with pytest.raises(IPSError, match="disk is full"):
         write_image(file, np.ones((9, 9), np.uint8), overwrite=True)
     assert read_image(file).max() == 0

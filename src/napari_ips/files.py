@@ -1,9 +1,11 @@
-"""Writing files so that a name never holds half a file."""
+"""Writing files and folders so that a name never holds half of one."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,23 +17,56 @@ from napari_ips.errors import IPSError
 def written_whole(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path`` that takes its place when all went well.
 
-    A former file under the name stays as it was until then, and stays for good when
-    the block fails.
+    The block makes a file or a folder there. What the name held before stays as it was
+    until then, and stays for good when the block fails. Only a folder takes the place
+    of a folder, and the caller sees to it that this one may go.
 
     Raises
     ------
     IPSError
         If the folder cannot be written or the disk is full.
     """
-    temporary = path.with_name(f".{path.stem}.part{os.getpid()}{path.suffix}")
+    temporary = _beside(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        os.replace(temporary, path)
+        _put_in_place(temporary, path)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise IPSError(f"The disk is full: {path} was not written.") from error
         reason = error.strerror or error
         raise IPSError(f"{path} cannot be written: {reason}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        _remove(temporary)
+
+
+def _beside(path: Path, role: str) -> Path:
+    return path.with_name(f".{path.stem}.{role}{os.getpid()}{path.suffix}")
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    if not (new.is_dir() and path.is_dir()):
+        os.replace(new, path)
+        return
+    # No system replaces a full folder in one step: the old one steps aside first.
+    old = _beside(path, "old")
+    os.replace(path, old)
+    try:
+        os.replace(new, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+    _remove(old)
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    # On a network disk, a file that is still open elsewhere holds its folder a while.
+    for wait in (0.0, 0.1, 1.0):
+        time.sleep(wait)
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            return

@@ -13,14 +13,10 @@ from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
 from napari_ips.files import written_whole
-from napari_ips.io.formats import MICROMETRE, PNG, TIFF, clean_unit
-
-# ImageJ's own format holds these; Fiji and napari then read the exact scale.
-_IMAGEJ_GREY = ("uint8", "uint16", "float32")
-_OME = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
-_CENTIMETRES = {"nm": 1e-7, MICROMETRE: 1e-4, "mm": 0.1, "cm": 1.0}
-# Room for headers below the 4 GB that offsets of classic TIFF can reach.
-_CLASSIC_LIMIT = 2**32 - 2**25
+from napari_ips.io.formats import PNG, TIFF, clean_unit, is_zarr
+from napari_ips.io.metadata import Metadata
+from napari_ips.io.pyramid import Picture
+from napari_ips.io.tiff import write_tiff
 
 
 def write_image(
@@ -55,17 +51,15 @@ def write_image(
     if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (3, 4)):
         raise IPSError(f"An array of the shape {image.shape} cannot be saved as an image.")
     if path.suffix.lower() in PNG:
-        if image.dtype.name not in ("uint8", "uint16"):
-            raise IPSError(
-                f"PNG holds 8 or 16 bits, not {image.dtype}; save {path.stem}.tif instead."
-            )
-        with _new_file(path, overwrite) as part:
-            _write_png(part, image)
+        check_png(path, image.dtype)
+        with new_file(path, overwrite) as part:
+            write_png(part, image)
         return
     _check_tiff(path, image)
-    axes = "YXS"[: image.ndim]
-    with _new_file(path, overwrite) as part:
-        _write_tiff(part, image, axes, pixel_size, None, clean_unit(unit))
+    metadata = Metadata(pixel_size, unit=clean_unit(unit))
+    picture = Picture(image[None, None], metadata, image.ndim == 3, path.stem)
+    with new_file(path, overwrite) as part:
+        write_tiff(part, picture)
 
 
 def write_stack(
@@ -102,22 +96,27 @@ def write_stack(
     if stack.ndim not in (3, 4) or (stack.ndim == 4 and stack.shape[3] not in (3, 4)):
         raise IPSError(f"An array of the shape {stack.shape} cannot be saved as a stack.")
     _check_tiff(path, stack)
-    axes = "ZYXS"[: stack.ndim]
-    with _new_file(path, overwrite) as part:
-        _write_tiff(part, stack, axes, pixel_size, z_step, clean_unit(unit))
+    metadata = Metadata(pixel_size, z_step, clean_unit(unit))
+    picture = Picture(stack[None], metadata, stack.ndim == 4, path.stem, second="Z")
+    with new_file(path, overwrite) as part:
+        write_tiff(part, picture)
 
 
 def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise IPSError if a file cannot be written there, before long work is done.
 
     Its folder has to exist and be writable; the file must not exist, unless it is to be
-    overwritten.
+    overwritten. A name that ends in ``.zarr`` stands for a folder, and takes the place
+    of nothing but a zarr store.
     """
     path = Path(path)
     folder = path.parent
     if not folder.is_dir():
         raise IPSError(f"The folder {folder} does not exist; make it first.")
-    if path.is_dir():
+    if path.suffix.lower() == ".zarr":
+        if path.exists() and not is_zarr(path):
+            raise IPSError(f"{path} is no zarr store, so it is kept; choose another name.")
+    elif path.is_dir():
         raise IPSError(f"{path} is a folder; give the name of a file.")
     if path.exists() and not overwrite:
         raise IPSError(f"{path} exists; choose another name, or say --overwrite.")
@@ -126,12 +125,28 @@ def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
 
 
 @contextmanager
-def _new_file(path: Path, overwrite: bool) -> Iterator[Path]:
+def new_file(path: Path, overwrite: bool) -> Iterator[Path]:
     """Give a temporary path that becomes `path`, which must not exist even then."""
     check_writable(path, overwrite=overwrite)
     with written_whole(path) as part:
         yield part
         check_writable(path, overwrite=overwrite)
+
+
+def check_png(path: Path, dtype: np.dtype[Any]) -> None:
+    """Raise IPSError if PNG cannot hold values of this type."""
+    if dtype.name not in ("uint8", "uint16"):
+        raise IPSError(
+            f"PNG holds 8 or 16 bits, not {dtype}; save {path.stem}.tif instead."
+        )
+
+
+def write_png(part: Path, image: NDArray[Any]) -> None:
+    """Write an image (Y, X) or (Y, X, 3 or 4) as PNG."""
+    import imagecodecs
+
+    native = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
+    part.write_bytes(imagecodecs.png_encode(native))
 
 
 def _check_tiff(path: Path, data: NDArray[Any]) -> None:
@@ -140,86 +155,3 @@ def _check_tiff(path: Path, data: NDArray[Any]) -> None:
         raise IPSError(f"{path.name} is of no known kind; end the name in {kinds}.")
     if data.dtype.kind not in "uif":
         raise IPSError(f"{data.dtype} values cannot be saved; integers or floats can.")
-
-
-def _write_png(part: Path, image: NDArray[Any]) -> None:
-    import imagecodecs
-
-    native = np.ascontiguousarray(image, image.dtype.newbyteorder("="))
-    part.write_bytes(imagecodecs.png_encode(native))
-
-
-def _write_tiff(
-    part: Path,
-    data: NDArray[Any],
-    axes: str,
-    pixel_size: tuple[float, float] | None,
-    z_step: float | None,
-    unit: str | None,
-) -> None:
-    import tifffile
-
-    options: dict[str, Any] = {
-        "photometric": "rgb" if axes.endswith("S") else "minisblack",
-        "compression": "zlib",
-        "bigtiff": data.nbytes > _CLASSIC_LIMIT,
-        "metadata": {"axes": axes},
-    }
-    if axes.endswith("S") and data.shape[-1] == 4:
-        options["extrasamples"] = ["unassalpha"]
-    if _fits_imagej(data, axes):
-        options |= _imagej_options(axes, pixel_size, z_step, unit)
-    else:
-        options |= _resolution_in_centimetres(pixel_size, unit)
-        if data.dtype.name in _OME:
-            options["ome"] = True
-            options["metadata"] |= _ome_metadata(pixel_size, z_step, unit)
-    tifffile.imwrite(part, data, **options)
-
-
-def _fits_imagej(data: NDArray[Any], axes: str) -> bool:
-    if data.nbytes > _CLASSIC_LIMIT:
-        return False
-    if axes.endswith("S"):
-        return data.dtype.name == "uint8" and data.shape[-1] == 3
-    return data.dtype.name in _IMAGEJ_GREY
-
-
-def _imagej_options(
-    axes: str,
-    pixel_size: tuple[float, float] | None,
-    z_step: float | None,
-    unit: str | None,
-) -> dict[str, Any]:
-    metadata: dict[str, Any] = {"axes": axes}
-    if unit is not None:
-        # The field is ASCII; this is how ImageJ itself writes it.
-        metadata["unit"] = unit.encode("ascii", "backslashreplace").decode()
-        metadata["unit"] = metadata["unit"].replace("\\xb5", "\\u00B5")
-    if z_step is not None:
-        metadata["spacing"] = z_step
-    options: dict[str, Any] = {"imagej": True, "metadata": metadata}
-    if pixel_size is not None:
-        options["resolution"] = (1 / pixel_size[1], 1 / pixel_size[0])
-    return options
-
-
-def _resolution_in_centimetres(
-    pixel_size: tuple[float, float] | None, unit: str | None
-) -> dict[str, Any]:
-    """For readers that know neither OME nor ImageJ metadata."""
-    if pixel_size is None or unit not in _CENTIMETRES:
-        return {}
-    y, x = (size * _CENTIMETRES[unit] for size in pixel_size)
-    return {"resolution": (1 / x, 1 / y), "resolutionunit": "CENTIMETER"}
-
-
-def _ome_metadata(
-    pixel_size: tuple[float, float] | None, z_step: float | None, unit: str | None
-) -> dict[str, Any]:
-    sizes: dict[str, float] = {}
-    if pixel_size is not None:
-        sizes |= {"PhysicalSizeY": pixel_size[0], "PhysicalSizeX": pixel_size[1]}
-    if z_step is not None:
-        sizes["PhysicalSizeZ"] = z_step
-    return sizes | {f"{name}Unit": unit or "pixel" for name in sizes}
