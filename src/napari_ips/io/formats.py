@@ -44,7 +44,8 @@ def plainly_read(path: Path | str) -> Iterator[None]:
     except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             raise IPSError(f"{path} cannot be read: {error.strerror}.") from error
-        raise IPSError(f"{path} cannot be read; it may be damaged ({error}).") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise IPSError(f"{path} cannot be read; it may be damaged ({reason}).") from error
 
 
 def clean_unit(unit: str | None) -> str | None:

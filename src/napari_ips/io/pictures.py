@@ -24,7 +24,9 @@ def open_picture(path: Path) -> Pixels:
         data = _Picture(path)
     axes = "YXS"[: len(data.shape)]
     size = math.prod(data.shape) * data.dtype.itemsize
-    return Pixels(path.name, data, axes, Metadata(), size, (open_picture, (path,)), path)
+    return Pixels(
+        path.name, data, axes, Metadata(), size, (open_picture, (path.absolute(),)), path
+    )
 
 
 class _Picture:

@@ -58,7 +58,7 @@ def stack_of_files(files: Sequence[Path], name: str) -> Pixels:
         "ZYXS"[: 1 + len(first.shape)],
         first.metadata,
         max(one.chunk_bytes for one in slices),
-        (stack_of_files, (tuple(files), name)),
+        (stack_of_files, ([path.absolute() for path in files], name)),
         files[0].parent,
         tuple(path.name for path in files),
     )

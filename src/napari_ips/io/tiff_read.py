@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -39,15 +40,12 @@ def open_tiff(path: Path) -> tuple[Pixels, ...]:
     series = file.tiff.series
     if not series:
         raise IPSError(f"{path.name} holds no images that can be read.")
-    numbers = [n for n, one in enumerate(series) if one.ndim >= series[0].ndim]
-    alike = [one for one in series if one.shape[-2:] == series[0].shape[-2:]]
-    if not file.tiff.is_ome and (len(alike) > 1 or any(len(s) > 1 for s in series[1:])):
-        raise IPSError(
-            f"{path.name} holds {len(series)} images that do not form one stack "
-            "(positions, or pages of different sizes); save one of them by itself."
-        )
-    if not file.tiff.is_ome:
-        numbers = [0]
+    numbers = [0]
+    if series[0].kind == "ome":
+        stacks = [n for n, one in enumerate(series) if "Z" in one.axes]
+        numbers = stacks or list(range(len(series)))
+    elif not file.tiff.is_lsm:
+        _refuse_unlike_images(path, series)
     names = _names(path, [series[n].name for n in numbers])
     return tuple(
         _pixels(path, file, n, name) for n, name in zip(numbers, names, strict=True)
@@ -57,6 +55,16 @@ def open_tiff(path: Path) -> tuple[Pixels, ...]:
 def open_tiff_series(path: Path, number: int, name: str) -> Pixels:
     """Open one series of a TIFF."""
     return _pixels(path, _OpenFile(path), number, name)
+
+
+def _refuse_unlike_images(path: Path, series: list[Any]) -> None:
+    """Let pass nothing beside the stack but a small picture, such as a thumbnail."""
+    size = series[0].shape[-2:]
+    if any(len(one) > 1 or one.shape[-2:] == size for one in series[1:]):
+        raise IPSError(
+            f"{path.name} holds {len(series)} images that do not form one stack "
+            "(positions, or pages of different sizes); save one of them by itself."
+        )
 
 
 class _OpenFile:
@@ -94,14 +102,16 @@ def _pixels(path: Path, file: _OpenFile, number: int, name: str) -> Pixels:
         _refuse_parts(path, file.tiff)
         places = _places(path, series)
         data: Any
-        if series.keyframe.is_final and series.transform is None:
+        # An offset of 0 says that a page was left out, and has a fill value.
+        as_it_is = series.keyframe.is_final and all(offset for _, offset in places)
+        if as_it_is and series.transform is None:
             stored = series.dtype.newbyteorder(series.keyframe.parent.byteorder)
             data = UncompressedPages(series.shape, stored, places)
         else:
             data = _CompressedPages(file, series)
         metadata = tiff_metadata(file.tiff, number)
     axes = known_letters(series.axes)
-    again = (open_tiff_series, (path, number, name))
+    again = (open_tiff_series, (path.absolute(), number, name))
     return Pixels(name, data, axes, metadata, data.chunk_bytes, again, path)
 
 
@@ -162,20 +172,21 @@ def _names(path: Path, names: list[str]) -> list[str]:
 def _damage_raised() -> Iterator[None]:
     """Turn what tifffile merely logs about a damaged file into an error."""
     messages: list[str] = []
+    thread = get_ident()
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            messages.append(record.getMessage())
+            # Other threads may be reading other files.
+            if record.thread == thread:
+                messages.append(record.getMessage())
 
     logger = logging.getLogger("tifffile")
     listener = Listener(logging.WARNING)
     logger.addHandler(listener)
-    propagate, logger.propagate = logger.propagate, False
     try:
         yield
     finally:
         logger.removeHandler(listener)
-        logger.propagate = propagate
     for message in messages:
         if _DAMAGE.search(message):
             raise ValueError(message)

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 # A file and where in it a page begins.
 Place = tuple[str, int]
 
-# What a disk reads at once anyway: inner axes up to this size are not taken apart.
-_RUN = 4096
+# What a disk reads at once anyway: inner axes up to so many bytes are not taken apart.
+_SHORT = 4096
+# Whole rows are read together up to this size.
+_LONG = 2**20
 
 
 class UncompressedPages:
@@ -52,13 +54,10 @@ class UncompressedPages:
             range(*i.indices(n)) if isinstance(i, slice) else range(i, i + 1)
             for i, n in zip(index, self.shape, strict=True)
         ]
-        lead, page = ranges[: self._leading], ranges[self._leading :]
         out = np.empty([len(part) for part in ranges], self.dtype)
-        for where in np.ndindex(*(len(part) for part in lead)):
-            number = 0
-            for part, place, n in zip(lead, where, self.shape, strict=False):
-                number = number * n + part[place]
-            file, offset = self._places[number]
+        lead, page = ranges[: self._leading], ranges[self._leading :]
+        for where in np.ndindex(*(len(part) for part in lead)) if out.size else ():
+            file, offset = self._places[_flat(lead, where, self.shape)]
             with FileIO(file) as opened:
                 out[where] = self._read_page(opened, offset, page)
         return out[tuple(slice(None) if isinstance(i, slice) else 0 for i in index)]
@@ -66,32 +65,40 @@ class UncompressedPages:
     def _read_page(self, file: FileIO, offset: int, window: list[range]) -> NDArray[Any]:
         """Read a window: one run of bytes after another, each as long as can be."""
         shape = self.shape[self._leading :]
-        run = _run_axis(shape, window, self.dtype.itemsize)
-        outer, inner = window[:run], window[run + 1 :]
-        first, last = window[run][0], window[run][-1]
-        found = np.empty(
-            [len(part) for part in outer] + [last + 1 - first, *shape[run + 1 :]],
-            self.dtype,
-        )
-        step = math.prod(shape[run + 1 :]) * self.dtype.itemsize
-        for where in np.ndindex(*(len(part) for part in outer)):
-            number = 0
-            for part, place, n in zip(outer, where, shape, strict=False):
-                number = number * n + part[place]
-            file.seek(offset + (number * shape[run] + first) * step)
-            _fill(file, found[where])
-        taken = [slice(None, None, window[run].step)]
+        axis = _run_axis(shape, window, self.dtype.itemsize)
+        outer, along, inner = window[:axis], window[axis], window[axis + 1 :]
+        run = np.empty((along[-1] + 1 - along[0], *shape[axis + 1 :]), self.dtype)
+        taken = [slice(None, None, along.step)]
         taken += [slice(part.start, part.stop, part.step) for part in inner]
-        return found[(slice(None),) * len(outer) + tuple(taken)]
+        found = np.empty([len(part) for part in window], self.dtype)
+        for where in np.ndindex(*(len(part) for part in outer)):
+            first = _flat(outer, where, shape) * shape[axis] + along[0]
+            file.seek(offset + first * run[:1].nbytes)
+            _fill(file, run)
+            found[where] = run[tuple(taken)]
+        return found
+
+
+def _flat(parts: list[range], where: tuple[int, ...], shape: tuple[int, ...]) -> int:
+    """Return the number of a place in all of `shape`, given the place in `parts`."""
+    number = 0
+    for part, place, n in zip(parts, where, shape, strict=False):
+        number = number * n + part[place]
+    return number
 
 
 def _run_axis(shape: tuple[int, ...], window: list[range], itemsize: int) -> int:
-    """Choose the axis along which a run of bytes goes; the axes after it are whole."""
+    """Choose the axis along which a run of bytes goes; the axes after it are read whole.
+
+    These are short, or wanted whole, and then a run is still not longer than need be.
+    """
     axis = len(shape) - 1
     size = itemsize * shape[axis]
-    while axis and (size <= _RUN or window[axis] == range(shape[axis])):
+    wanted = window[axis] == range(shape[axis])
+    while axis and (size <= _SHORT or (wanted and size <= _LONG)):
         axis -= 1
         size *= shape[axis]
+        wanted = wanted and window[axis] == range(shape[axis])
     return axis
 
 

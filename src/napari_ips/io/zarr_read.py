@@ -54,7 +54,7 @@ def open_zarr_image(path: Path, name: str) -> Pixels:
 
     with plainly_read(path):
         node = zarr.open(path, mode="r")
-        again = (open_zarr_image, (path, name))
+        again = (open_zarr_image, (path.absolute(), name))
         if isinstance(node, zarr.Array):
             pixels = array_pixels(node, name)
         else:
