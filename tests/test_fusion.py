@@ -12,7 +12,9 @@ from napari_ips import FuseConfig, IPSError, fuse_pair, fuse_stack, simulate_sta
 from napari_ips.config import NetworkConfig
 from napari_ips.evaluation.metrics import psnr
 from napari_ips.events import Progress
+from napari_ips.fusion import memory, tiles
 from napari_ips.fusion import stack as fusion_stack
+from napari_ips.fusion.settings import FusionSettings
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.weights import save_weights
 
@@ -206,11 +208,10 @@ def test_what_is_no_stack_is_refused(stack, message):
         fuse(stack)
 
 
-def test_progress_reaches_its_end_and_can_cancel(simulated, monkeypatch):
-    monkeypatch.setattr(fusion_stack, "_BLOCK", 136)
-    monkeypatch.setattr(fusion_stack, "_HALO", 48)
+def test_progress_reaches_its_end_and_can_cancel(simulated):
+    wide = np.concatenate([simulated.stack[:2, :20]] * 5, axis=2)
     seen: list[Progress] = []
-    fuse(simulated.stack[:2, :40], callback=seen.append)
+    fuse(wide, tile=256, callback=seen.append)
     assert [p.done for p in seen] == list(range(1, seen[0].total + 1))
     assert seen[0].total > 1
 
@@ -218,17 +219,36 @@ def test_progress_reaches_its_end_and_can_cancel(simulated, monkeypatch):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fuse(simulated.stack[:2, :40], callback=cancel)
+        fuse(wide, tile=256, callback=cancel)
 
 
-def test_blocks_and_tiles_hardly_change_the_result(simulated, monkeypatch):
-    whole = fuse(simulated.stack[:3])
-    monkeypatch.setattr(fusion_stack, "_BLOCK", 136)
-    monkeypatch.setattr(fusion_stack, "_HALO", 48)
-    blocks = fuse(simulated.stack[:3], tile=64)
-    difference = np.abs(blocks.fused.astype(int) - whole.fused)
-    assert np.quantile(difference, 0.99) <= 4
-    assert psnr(blocks.fused, whole.fused) > 40
+@pytest.fixture(scope="module")
+def large():
+    """Odd sizes, several cores at every scale, three slices."""
+    image = data.camera()[100:401, 40:463]
+    return simulate_stack(image, 3, relief="relief", noise=0.01, seed=3).stack
+
+
+@pytest.fixture(scope="module")
+def fused_whole(large):
+    return fuse(large, tile=4096)
+
+
+@pytest.mark.parametrize("tile", [256, 512])
+def test_the_result_is_the_same_for_every_size_of_tile(large, fused_whole, tile):
+    tiled = fuse(large, tile=tile)
+    for name in ("fused", "index", "depth", "confidence"):
+        assert np.array_equal(getattr(tiled, name), getattr(fused_whole, name)), name
+
+
+def test_the_grid_of_cores_hardly_changes_the_result(large, fused_whole, monkeypatch):
+    for module in (tiles, memory, fusion_stack):
+        monkeypatch.setattr(module, "CORE", 192)
+    other = fuse(large, tile=256)
+    assert psnr(other.fused, fused_whole.fused, data_range=255) > 50
+    sure = (other.confidence > 0.5) & (fused_whole.confidence > 0.5)
+    same = np.abs(other.depth - fused_whole.depth)[sure] < 0.5
+    assert same.mean() > 0.96
 
 
 def test_weights_that_regress_the_image_work_too(simulated, tmp_path):
@@ -278,10 +298,11 @@ def test_slices_without_values_disturb_neither_depth_nor_confidence(simulated):
 def test_an_empty_frame_does_not_hide_the_noise(simulated):
     noisy = simulated.stack + np.random.default_rng(0).normal(0, 12, simulated.stack.shape)
     config = FuseConfig(device="cpu")
-    alone = fusion_stack.measure_settings(noisy, config)
-    with_black = np.concatenate([noisy, np.zeros_like(noisy[:1])])
+    shape, samples = noisy.shape[1:], noisy.astype(np.float32)
+    alone = FusionSettings.measured(config, shape, 0.0, samples, samples)
     assert alone.smoothing > 2
-    both = fusion_stack.measure_settings(with_black, config)
+    black = np.concatenate([samples, np.zeros_like(samples[:1])])
+    both = FusionSettings.measured(config, shape, 0.0, black, black)
     assert both.smoothing == pytest.approx(alone.smoothing, rel=0.3)
 
 

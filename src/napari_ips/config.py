@@ -116,7 +116,15 @@ class FuseConfig(Config):
     temperature: float | None = Field(
         None, gt=0, description="of the soft mode; None: from the measured noise"
     )
-    tile: int = Field(256, ge=64, description="edge of the tiles the network sees, pixels")
+    skip: bool = Field(
+        True, description="spare slices the finer scales where coarser ones rule them out"
+    )
+    tile: Literal["auto", 256, 512, 1024, 2048, 4096] = Field(
+        "auto", description="edge of the parts worked on at once; auto: from free memory"
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the network's matrix products"
+    )
     device: Device = "auto"
     backend: ScanBackend = "auto"
 

@@ -1,6 +1,6 @@
 """Fusion of pairs and stacks with a trained network."""
 
-from napari_ips.fusion.block import FusionResult
+from napari_ips.fusion.decide import FusionResult
 from napari_ips.fusion.pair import fuse_pair
 from napari_ips.fusion.stack import fuse_stack
 

@@ -20,17 +20,23 @@ def take(stack: NDArray[Any], index: NDArray[Any]) -> NDArray[Any]:
 def average(stack: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
     """Average the slices with weights (n, H, W) that sum to one: the soft mode.
 
-    Slices of weight zero may hold NaN. The mean is rounded and kept in the range of an
-    integer dtype; it is exact to float64, 53 bits.
+    Values that are not finite count for nothing, nor does their weight. The mean is
+    rounded and kept in the range of an integer dtype; it is exact to float64, 53 bits.
     """
     total = np.zeros(stack.shape[1:], dtype=np.float64)
     # In float64, else an offset far from zero would magnify the rounding of the sum.
-    everything = weights.sum(axis=0, dtype=np.float64)
+    everything = np.zeros_like(total)
     for values, weight in zip(stack, weights, strict=True):
-        share = weight / everything
-        if stack.ndim == 4:
-            share = share[..., None]
-        total += np.where(share > 0, values, 0) * share
+        if not weight.any():
+            continue
+        share = weight[..., None] if stack.ndim == 4 else weight
+        if stack.dtype.kind == "f":
+            known = np.isfinite(values)
+            share = np.where(known, share, np.float32(0))
+            values = np.where(known, values, 0)
+        total += values * share.astype(np.float64)
+        everything += share
+    total /= np.where(everything > 0, everything, 1.0)
     if stack.dtype.kind in "iu":
         limits = np.iinfo(stack.dtype)
         # The largest 64-bit integers are no float64: the next one below is.

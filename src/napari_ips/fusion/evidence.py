@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from napari_ips.fusion.tiles import Tile, tiles
 from napari_ips.network import CrossImageFusionNetwork
 
-# The local branch sees 11 pixels around a pixel; the scan sees on, but ever less.
-_HALO = 16
 # Log-odds of a network that regresses the image, where it meets one source exactly.
 _IMAGE_LOG_ODDS = 4.0
+# Pairs compared at once: one on the CPU, whose cache holds no more; as many as fill a GPU.
+_GPU_BATCH = 16
+_AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_log = logging.getLogger(__name__)
 
 
-def neighbour_log_odds(
-    network: CrossImageFusionNetwork, slices: Tensor, tile: int
+def log_odds(
+    network: CrossImageFusionNetwork,
+    slices: Tensor,
+    pairs: Sequence[int],
+    precision: str = "float32",
 ) -> Tensor:
-    """Compare every slice with the one below it.
+    """Compare slices with the ones above them.
 
     Parameters
     ----------
@@ -28,63 +33,64 @@ def neighbour_log_odds(
         With one input channel.
     slices : Tensor, shape (n, H, W)
         Normalised intensities, on the device of the network.
-    tile : int
-        Edge of the tiles the network sees, in pixels.
+    pairs : sequence of int
+        Ascending; k stands for the slices k and k + 1.
+    precision : {"float32", "bfloat16", "float16"}
+        Of the network's matrix products (autocast).
 
     Returns
     -------
-    Tensor, shape (n - 1, H, W)
-        At k the log-odds that slice k + 1 is sharper than slice k.
+    Tensor, shape (len(pairs), H, W), float32
+        The log-odds that slice k + 1 is sharper than slice k.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If not even a single pair fits into the memory of a GPU.
     """
-    count, height, width = slices.shape
-    log_odds = slices.new_empty((count - 1, height, width))
+    odds = slices.new_empty((len(pairs), *slices.shape[1:]))
+    batch = 1 if slices.device.type == "cpu" else _GPU_BATCH
+    dtype = _AUTOCAST.get(precision)
+    with (
+        torch.inference_mode(),
+        torch.autocast(slices.device.type, dtype, enabled=dtype is not None),
+    ):
+        while True:
+            try:
+                _compare(network, slices, pairs, batch, odds)
+                return odds
+            except torch.OutOfMemoryError:
+                if batch == 1:
+                    raise
+                batch //= 2
+                _log.warning("GPU memory is short: comparing %d pairs at once", batch)
 
-    def compare(part: Tile) -> None:
-        y, x = part.inner
-        for k, odds in enumerate(_compare(network, slices[:, *part.padded])):
-            log_odds[k, *part.core] = odds[y, x]
 
-    _for_each(compare, tiles((height, width), tile, _HALO), slices.device)
-    return log_odds
-
-
-def _for_each(
-    work: Callable[[Tile], None], parts: list[Tile], device: torch.device
+def _compare(
+    network: CrossImageFusionNetwork,
+    slices: Tensor,
+    pairs: Sequence[int],
+    batch: int,
+    odds: Tensor,
 ) -> None:
-    """Work on tiles: side by side on the CPU, one after another elsewhere.
-
-    A thread per tile, each computing with one thread, keeps every core busy; threads
-    inside the small operations of a tile would mostly wait for each other.
-    """
-    threads = min(torch.get_num_threads(), len(parts))
-    if device.type != "cpu" or threads == 1:
-        for part in parts:
-            work(part)
-        return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(
-            threads, initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            list(pool.map(work, parts))
-    finally:
-        torch.set_num_threads(before)
-
-
-def _compare(network: CrossImageFusionNetwork, slices: Tensor) -> list[Tensor]:
-    """Compare the slices of one tile; each is encoded once, for both its neighbours."""
-    outputs = []
-    with torch.inference_mode():
-        below = network.encode(slices[:1, None])
-        for k in range(1, len(slices)):
-            above = network.encode(slices[k : k + 1, None])
-            raw = network.decide(above, below)[0, 0]
-            if network.config.output == "image":
-                raw = _odds_of_image(raw, slices[k], slices[k - 1])
-            outputs.append(raw)
-            below = above
-    return outputs
+    """Fill ``odds``; each slice is encoded once, for both its neighbours."""
+    height, width = slices.shape[1:]
+    features: dict[int, Tensor] = {}
+    for start in range(0, len(pairs), batch):
+        some = pairs[start : start + batch]
+        needed = sorted({z for k in some for z in (k, k + 1)})
+        features = {z: features[z] for z in needed if z in features}
+        missing = [z for z in needed if z not in features]
+        encoded = network.encode(slices[missing, None])
+        features |= dict(zip(missing, encoded.chunk(len(missing)), strict=True))
+        above = torch.cat([features[k + 1] for k in some])
+        below = torch.cat([features[k] for k in some])
+        raw = network.decide(above, below)[:, 0, :height, :width]
+        if network.config.output == "image":
+            lower = slices[list(some)]
+            upper = slices[[k + 1 for k in some]]
+            raw = _odds_of_image(raw, upper, lower)
+        odds[start : start + len(some)] = raw
 
 
 def _odds_of_image(fused: Tensor, upper: Tensor, lower: Tensor) -> Tensor:

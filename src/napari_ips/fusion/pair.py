@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.events import ProgressCallback
-from napari_ips.fusion.block import FusionResult
+from napari_ips.fusion.decide import FusionResult
 from napari_ips.fusion.stack import fuse_stack
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -10,8 +12,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from napari_ips.fusion.evidence import neighbour_log_odds
-from napari_ips.network import CrossImageFusionNetwork
+from napari_ips.fusion.tiles import Area, Shape, within
 
 # The network also compares the slices at these fractions of the resolution, where a wide
 # blur is a small one; what it says there counts by this weight.
@@ -21,85 +22,120 @@ _COARSE_WEIGHT = 0.4
 _SMALLEST = 48
 # At the coarsest scale a wide neighbourhood, sigma in pixels of the image, joins in: it
 # decides where nothing nearer shows texture.
-WIDE_SIGMA = 30.0
+_WIDE_SIGMA = 30.0
 # Smallest neighbourhood, in pixels of the scale.
 _LEAST_SIGMA = 0.6
 # Differences count by their square up to about this share of the intensity range, and
 # linearly above; sums of such weights below the floor say little about focus.
 _KNEE = 0.02
 _FLOOR = 0.0005
+# The local branch sees 11 pixels around a pixel; the scan sees on, but ever less. Where
+# pixels are few the halo costs little.
+_NETWORK_HALO = 16
+_COARSE_HALO = 48
+_COARSE_FROM = 8
+_TRUNCATE = 3.0
 
 
-def scales_for(shape: tuple[int, int]) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class Evidence:
+    """Weighted sums of log-odds over a neighbourhood and over the scales so far.
+
+    Attributes
+    ----------
+    sums : Tensor, shape (2, n - 1, h, w)
+        Of weighted log-odds that slice k + 1 is sharper than slice k, and of the weights.
+    area : (slice, slice)
+        The part of the image they are for, in pixels of their scale.
+    """
+
+    sums: Tensor
+    area: Area
+
+    def mean(self) -> Tensor:
+        """Return the averaged log-odds (n - 1, h, w)."""
+        return self.sums[0] / (self.sums[1] + _FLOOR)
+
+    def part(self, area: Area) -> Evidence:
+        """Return the evidence of a smaller area."""
+        y, x = within(area, self.area)
+        return Evidence(self.sums[..., y, x], area)
+
+    def enlarged(self, area: Area) -> Evidence:
+        """Return the evidence at twice the resolution, for an area in those pixels."""
+        large = F.interpolate(self.sums, scale_factor=2, mode="bilinear")
+        start = [2 * part.start for part in self.area]
+        y, x = (
+            slice(part.start - first, part.stop - first)
+            for part, first in zip(area, start, strict=True)
+        )
+        return Evidence(large[..., y, x], area)
+
+
+def scales_for(shape: Shape) -> tuple[int, ...]:
     """Return the scales at which an image of ``shape`` pixels is compared."""
     return tuple(k for k in SCALES if k == 1 or min(shape) // k >= _SMALLEST)
 
 
-def neighbour_evidence(
-    network: CrossImageFusionNetwork,
-    slices: Tensor,
+def halo(scale: int, scales: tuple[int, ...], sigma: float) -> int:
+    """Return how far around a core the network has to see, in pixels of the scale.
+
+    A multiple of 4, so that what the network does at half and quarter resolution falls
+    on the same pixels wherever the window begins.
+    """
+    least = _COARSE_HALO if scale >= _COARSE_FROM else _NETWORK_HALO
+    wanted = least + math.ceil(_TRUNCATE * max(_sigmas(scale, scales, sigma)))
+    return -(-wanted // 4) * 4
+
+
+def weighted(
+    log_odds: Tensor,
+    below: Tensor,
+    above: Tensor,
+    scale: int,
     scales: tuple[int, ...],
     sigma: float,
-    tile: int,
 ) -> Tensor:
-    """Compare every slice with the one below it, at several scales.
+    """Return sums over the neighbourhood of weighted log-odds and of the weights.
 
-    Where two slices hardly differ the network guesses. Its log-odds are averaged over a
-    neighbourhood and over the scales, weighted by how much the slices differ, so that
-    the pixels around and the scale that know better decide.
+    Where two slices hardly differ the network guesses; what it says counts by how much
+    they differ.
 
     Parameters
     ----------
-    network : CrossImageFusionNetwork
-        With one input channel.
-    slices : Tensor, shape (n, H, W)
-        Normalised intensities.
+    log_odds, below, above : Tensor, shape (H, W)
+        What the network says of two slices, and the slices.
+    scale : int
+        Their scale, one of ``scales``.
     scales : tuple of int
-        Of `scales_for` the whole image, also where ``slices`` are a block of it.
+        Of `scales_for` the whole image.
     sigma : float
-        Of the Gaussian neighbourhood, in pixels.
-    tile : int
-        Edge of the tiles the network sees, in pixels.
+        Of the Gaussian neighbourhood, in pixels of the image.
 
     Returns
     -------
-    Tensor, shape (n - 1, H, W)
-        At k the averaged log-odds that slice k + 1 is sharper than slice k.
+    Tensor, shape (2, H, W)
     """
-    shape = slices.shape[1:]
-    evidence = torch.zeros_like(slices[1:])
-    total = torch.full_like(evidence, _FLOOR)
-    for scale in scales:
-        coarse = downscale(slices, scale)
-        log_odds = neighbour_log_odds(network, coarse, tile)
-        importance = 1.0 if scale == 1 else _COARSE_WEIGHT
-        for k, odds in enumerate(log_odds):
-            difference = (coarse[k + 1] - coarse[k]).abs()
-            weight = difference**2 / (difference + _KNEE)
-            both = torch.stack([odds * weight, weight])
-            near = smooth(both, max(_LEAST_SIGMA, sigma / scale))
-            if scale == scales[-1]:
-                near = near + smooth(both, WIDE_SIGMA / scale)
-            near = importance * upscale(near, scale, shape)
-            evidence[k] += near[0]
-            total[k] += near[1]
-    return evidence / total
+    difference = (above - below).abs()
+    weight = difference**2 / (difference + _KNEE)
+    both = torch.stack([log_odds * weight, weight])
+    importance = 1.0 if scale == 1 else _COARSE_WEIGHT
+    parts = [smooth(both, s) for s in _sigmas(scale, scales, sigma)]
+    return importance * torch.stack(parts).sum(0)
 
 
-def downscale(images: Tensor, scale: int) -> Tensor:
-    """Average (n, H, W) over squares; the border is repeated to fill the last ones."""
-    if scale == 1:
-        return images
-    padding = (0, -images.shape[2] % scale, 0, -images.shape[1] % scale)
-    return F.avg_pool2d(F.pad(images[:, None], padding, mode="replicate"), scale)[:, 0]
+def _sigmas(scale: int, scales: tuple[int, ...], sigma: float) -> list[float]:
+    """Neighbourhoods at a scale, in its pixels."""
+    sigmas = [max(_LEAST_SIGMA, sigma / scale)]
+    return sigmas + ([_WIDE_SIGMA / scale] if scale == scales[-1] else [])
 
 
-def upscale(images: Tensor, scale: int, shape: torch.Size) -> Tensor:
-    """Enlarge (n, h, w) linearly, and cut to ``shape``: the inverse of `downscale`."""
-    if scale == 1:
-        return images
-    large = F.interpolate(images[:, None], scale_factor=scale, mode="bilinear")
-    return large[:, 0, : shape[0], : shape[1]]
+def downscale(images: Tensor) -> Tensor:
+    """Average (n, H, W) over squares of 2 x 2; the border is repeated to fill the last."""
+    padding = (0, images.shape[2] % 2, 0, images.shape[1] % 2)
+    if any(padding):
+        images = F.pad(images[:, None], padding, mode="replicate")[:, 0]
+    return F.avg_pool2d(images[:, None], 2)[:, 0]
 
 
 def smooth(images: Tensor, sigma: float) -> Tensor:
@@ -112,9 +148,9 @@ def smooth(images: Tensor, sigma: float) -> Tensor:
     return rows @ images @ columns.T
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=64)
 def _gaussian_matrix(length: int, sigma: float) -> Tensor:
     """Return the (length, length) matrix that filters a column of that length."""
     identity = np.eye(length, dtype=np.float32)
-    matrix = gaussian_filter1d(identity, sigma, axis=0, mode="mirror", truncate=3.0)
+    matrix = gaussian_filter1d(identity, sigma, axis=0, mode="mirror", truncate=_TRUNCATE)
     return torch.from_numpy(matrix)

@@ -1,4 +1,4 @@
-"""Fusion of z-stacks in memory."""
+"""Fusion of a z-stack in memory."""
 
 from __future__ import annotations
 
@@ -8,24 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_ips.config import FuseConfig
-from napari_ips.device import choose_device
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress, ProgressCallback
-from napari_ips.fusion.block import FusionResult, FusionSettings, fuse_block
-from napari_ips.fusion.noise import noise_level
-from napari_ips.fusion.scales import SCALES, scales_for
-from napari_ips.fusion.tiles import tiles
-from napari_ips.intensity import IntensityRange, luminance
+from napari_ips.fusion.compute import Workers, load_network
+from napari_ips.fusion.decide import FusionResult, untouched
+from napari_ips.fusion.fuser import EvidenceInMemory, StackFuser
+from napari_ips.fusion.memory import tile_edge
+from napari_ips.fusion.scales import scales_for
+from napari_ips.fusion.survey import LevelInMemory, fill_level, measure
+from napari_ips.fusion.tiles import CORE, cores
 from napari_ips.network import CrossImageFusionNetwork
-from napari_ips.weights import load_weights
 
-# Edge of the blocks that are fused one after another, to bound memory.
-_BLOCK = 1280
-# Pixels around a block that are read with it.
-_HALO = 96
-# Part of the image, in pixels, in which the noise is measured.
-_NOISE_WINDOW = 512
-_MOST_SLICES = 65536
+MOST_SLICES = 65536
 
 
 def fuse_stack(
@@ -36,11 +30,12 @@ def fuse_stack(
     config: FuseConfig | None = None,
     callback: ProgressCallback | None = None,
 ) -> FusionResult:
-    """Fuse a z-stack into one all-in-focus image.
+    """Fuse a z-stack in memory into one all-in-focus image.
 
     Every slice is compared with the next one by the network; the evidence summed over z
     is a focus curve per pixel, whose peak is the focused slice. Colours are decided
-    together, on their luminance.
+    together, on their luminance. For stacks in files, larger than memory, with channels
+    or time points, see `fuse_to_file`.
 
     Parameters
     ----------
@@ -54,7 +49,7 @@ def fuse_stack(
     config : FuseConfig, optional
         How to fuse.
     callback : callable, optional
-        Called with `Progress` after each block; what it raises ends the work.
+        Called with `Progress` after each tile; what it raises ends the work.
 
     Returns
     -------
@@ -74,53 +69,51 @@ def fuse_stack(
     config = config or FuseConfig()
     slices = _as_slices(np.asarray(stack), axis, rgb)
     if len(slices) == 1:
-        return _single(slices[0])
-    network = _network(config)
-    settings = measure_settings(slices, config)
-    height, width = slices.shape[1:3]
-    parts = tiles((height, width), _BLOCK, _HALO, align=SCALES[-1])
+        part = untouched(slices, ())
+        return FusionResult(part.fused[0], part.index, part.depth, part.confidence)
+    network = load_network(config)
+    device = next(network.parameters()).device
+    with Workers(device) as workers:
+        return _fuse(slices, config, network, workers, callback)
+
+
+def _fuse(
+    slices: NDArray[Any],
+    config: FuseConfig,
+    network: CrossImageFusionNetwork,
+    workers: Workers,
+    callback: ProgressCallback | None,
+) -> FusionResult:
+    shape = (slices.shape[1], slices.shape[2])
+    pixel_bytes = slices[0, 0, 0].nbytes
+    top = tile_edge(config, len(slices), pixel_bytes) // CORE
+    tiles = cores(shape, top)
+    level = None
+    if 2 * top in scales_for(shape):
+        level = LevelInMemory(len(slices), shape, 2 * top)
+
+    def read(y: slice, x: slice) -> NDArray[Any]:
+        return slices[:, y, x]
+
+    settings = measure(read, len(slices), shape, tiles, config, workers)
+    if level is not None:
+        fill_level(read, tiles, level, settings, workers)
+    fuser = StackFuser(network, settings, [read], level, EvidenceInMemory(), workers)
     result = FusionResult(
         np.empty(slices.shape[1:], slices.dtype),
-        np.empty((height, width), np.uint16),
-        np.empty((height, width), np.float32),
-        np.empty((height, width), np.float32),
+        np.empty(shape, np.uint16),
+        np.empty(shape, np.float32),
+        np.empty(shape, np.float32),
     )
-    for done, part in enumerate(parts, start=1):
-        block = fuse_block(network, slices[:, *part.padded], settings)
-        for whole, piece in zip(_arrays(result), _arrays(block), strict=True):
-            whole[part.core] = piece[part.inner]
+    for done, (tile, part) in enumerate(workers.tiles(fuser.fuse, tiles), start=1):
+        area = tile.in_image(shape)
+        result.fused[area] = part.fused[0]
+        result.index[area] = part.index
+        result.depth[area] = part.depth
+        result.confidence[area] = part.confidence
         if callback:
-            callback(Progress("fusing", done, len(parts)))
+            callback(Progress("fusing", done, len(tiles)))
     return result
-
-
-def measure_settings(slices: NDArray[Any], config: FuseConfig) -> FusionSettings:
-    """Measure intensity range and noise of (n, Y, X[, colours]) and settle the rest.
-
-    A noisy stack is averaged over more pixels and more slices.
-    """
-    grey = luminance(slices) if slices.ndim == 4 else slices
-    intensities = IntensityRange.of(grey)
-    y, x = (
-        slice(max(0, (n - _NOISE_WINDOW) // 2), (n + _NOISE_WINDOW) // 2)
-        for n in grey.shape[1:]
-    )
-    noise = noise_level(intensities.normalise(grey[:, y, x]))
-    smoothing = config.smoothing or min(10.0, 0.6 + 80.0 * noise)
-    temperature = config.temperature or min(2.0, 1.0 + 15.0 * noise)
-    scales = scales_for((grey.shape[1], grey.shape[2]))
-    return FusionSettings(config, intensities, scales, smoothing, temperature)
-
-
-def _network(config: FuseConfig) -> CrossImageFusionNetwork:
-    network, _ = load_weights(config.weights)
-    if network.config.in_channels != 1:
-        raise IPSError(
-            f"The weights {config.weights} are for {network.config.in_channels} channels; "
-            "stacks are fused by weights for one."
-        )
-    network.set_scan_backend(config.backend)
-    return network.to(choose_device(config.device))
 
 
 def _as_slices(stack: NDArray[Any], axis: int, rgb: bool | None) -> NDArray[Any]:
@@ -147,23 +140,8 @@ def _as_slices(stack: NDArray[Any], axis: int, rgb: bool | None) -> NDArray[Any]
     slices = np.moveaxis(stack, axis, 0)
     if 0 in slices.shape:
         raise IPSError(f"The stack is empty: its shape is {stack.shape}.")
-    if len(slices) > _MOST_SLICES:
+    if len(slices) > MOST_SLICES:
         raise IPSError(
-            f"{len(slices)} slices are too many; at most {_MOST_SLICES} are fused."
+            f"{len(slices)} slices are too many; at most {MOST_SLICES} are fused."
         )
     return slices
-
-
-def _single(image: NDArray[Any]) -> FusionResult:
-    """Return a stack of one slice as it is, with no confidence in the choice."""
-    shape = image.shape[:2]
-    return FusionResult(
-        image.copy(),
-        np.zeros(shape, np.uint16),
-        np.zeros(shape, np.float32),
-        np.zeros(shape, np.float32),
-    )
-
-
-def _arrays(result: FusionResult) -> tuple[NDArray[Any], ...]:
-    return result.fused, result.index, result.depth, result.confidence

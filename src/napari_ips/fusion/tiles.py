@@ -1,64 +1,108 @@
-"""Geometry of tiles: cores that cover an image, each read with a halo around it."""
+"""Geometry: the fixed grid of cores in which the network sees an image, scale by scale.
+
+At every scale the image is cut into cores of `CORE` pixels, which the network sees with a
+halo around them. The grid depends on the size of the image alone, and the cores of one
+scale hold those of the next finer one, so that whatever is computed core by core is the
+same in whatever portions and order the work is done.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+
+# Edge of a core, in pixels of its scale. Larger ones leave the processor's cache.
+CORE = 256
+
+Area = tuple[slice, slice]
+Shape = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A tile of an image, as slices along y and x.
+class Core:
+    """The part ``y``, ``x`` of an image at 1/``scale`` of its resolution."""
 
-    Attributes
-    ----------
-    core : tuple of slice
-        The part of the image that the tile answers for; cores neither overlap nor leave
-        gaps.
-    padded : tuple of slice
-        The core with its halo, cut at the border of the image.
-    """
-
-    core: tuple[slice, slice]
-    padded: tuple[slice, slice]
+    scale: int
+    y: slice
+    x: slice
 
     @property
-    def inner(self) -> tuple[slice, slice]:
-        """Return where the core lies within the padded part."""
+    def area(self) -> Area:
+        """The core as slices, in pixels of its scale."""
+        return self.y, self.x
+
+    @property
+    def key(self) -> str:
+        """Name of the core: scale and upper left corner."""
+        return f"{self.scale}-{self.y.start}-{self.x.start}"
+
+    def in_image(self, shape: Shape) -> Area:
+        """Return the core in pixels of the image, which has ``shape``."""
         y, x = (
-            slice(core.start - padded.start, core.stop - padded.start)
-            for core, padded in zip(self.core, self.padded, strict=True)
+            slice(part.start * self.scale, min(part.stop * self.scale, length))
+            for part, length in zip(self.area, shape, strict=True)
         )
         return y, x
 
 
-def tiles(shape: tuple[int, int], edge: int, halo: int, align: int = 1) -> list[Tile]:
-    """Cover an image with tiles whose padded edge is at most ``edge`` pixels.
-
-    Parameters
-    ----------
-    shape : (height, width)
-        Of the image, pixels.
-    edge : int
-        Largest padded edge; must exceed twice the halo by ``align``.
-    halo : int
-        Pixels read around the core.
-    align : int
-        Cores start at multiples of this number.
-    """
-    rows, columns = (list(_intervals(length, edge, halo, align)) for length in shape)
-    return [Tile((y, x), (py, px)) for y, py in rows for x, px in columns]
+def scaled(shape: Shape, scale: int) -> Shape:
+    """Return the size of an image at 1/``scale`` of the resolution, rounded up."""
+    return -(-shape[0] // scale), -(-shape[1] // scale)
 
 
-def _intervals(
-    length: int, edge: int, halo: int, align: int
-) -> Iterator[tuple[slice, slice]]:
-    """Split a length evenly; yield core and padded interval of each part."""
-    if length <= edge:
-        yield slice(0, length), slice(0, length)
-        return
-    units = -(-length // align)
-    count = -(-units // ((edge - 2 * halo) // align))
-    bounds = [min(length, align * round(k * units / count)) for k in range(count + 1)]
-    for start, stop in zip(bounds, bounds[1:], strict=False):
-        yield slice(start, stop), slice(max(0, start - halo), min(length, stop + halo))
+def cores(shape: Shape, scale: int) -> list[Core]:
+    """Cover an image of ``shape`` pixels with cores at a scale, row by row."""
+    rows, columns = (_intervals(length) for length in scaled(shape, scale))
+    return [Core(scale, y, x) for y in rows for x in columns]
+
+
+def children(core: Core, shape: Shape) -> list[Core]:
+    """Return the cores at twice the resolution that cover the same part."""
+    finer = core.scale // 2
+    rows, columns = (
+        [
+            part
+            for part in _intervals(length)
+            if 2 * whole.start <= part.start < 2 * whole.stop
+        ]
+        for whole, length in zip(core.area, scaled(shape, finer), strict=True)
+    )
+    return [Core(finer, y, x) for y in rows for x in columns]
+
+
+def parent(core: Core, shape: Shape) -> Core:
+    """Return the core at half the resolution that holds this one."""
+    coarser = 2 * core.scale
+    y, x = (
+        next(
+            whole
+            for whole in _intervals(length)
+            if 2 * whole.start <= part.start < 2 * whole.stop
+        )
+        for part, length in zip(core.area, scaled(shape, coarser), strict=True)
+    )
+    return Core(coarser, y, x)
+
+
+def grown(area: Area, margin: int, shape: Shape) -> Area:
+    """Widen an area by ``margin`` pixels on every side, as far as ``shape`` goes."""
+    y, x = (
+        slice(max(0, part.start - margin), min(length, part.stop + margin))
+        for part, length in zip(area, shape, strict=True)
+    )
+    return y, x
+
+
+def within(area: Area, outer: Area) -> Area:
+    """Return where ``area`` lies within ``outer``."""
+    y, x = (
+        slice(part.start - whole.start, part.stop - whole.start)
+        for part, whole in zip(area, outer, strict=True)
+    )
+    return y, x
+
+
+def _intervals(length: int) -> list[slice]:
+    """Cut at multiples of `CORE`; a rest of less than half joins its neighbour."""
+    count = max(1, (length + CORE // 2) // CORE)
+    bounds = [*range(0, count * CORE, CORE), length]
+    return [slice(start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]

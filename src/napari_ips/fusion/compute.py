@@ -1,0 +1,118 @@
+"""What computes: the network on its device, and threads that keep the device busy."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from types import TracebackType
+from typing import Self, TypeVar
+
+import torch
+
+from napari_ips.config import FuseConfig
+from napari_ips.device import choose_device
+from napari_ips.errors import IPSError
+from napari_ips.network import CrossImageFusionNetwork
+from napari_ips.weights import load_weights
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+# Tiles in work at once: while one is read or written, another one computes.
+IN_FLIGHT = 2
+
+
+class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
+    """The fusion was asked to stop."""
+
+
+def load_network(config: FuseConfig) -> CrossImageFusionNetwork:
+    """Load the network that fuses stacks, onto the device that the config names.
+
+    Raises
+    ------
+    IPSError
+        If weights or device are not there, or the weights are not for one channel.
+    """
+    network, _ = load_weights(config.weights)
+    if network.config.in_channels != 1:
+        raise IPSError(
+            f"The weights {config.weights} are for {network.config.in_channels} channels; "
+            "stacks are fused by weights for one."
+        )
+    network.set_scan_backend(config.backend)
+    return network.to(choose_device(config.device))
+
+
+class Workers:
+    """Threads that compute, each with one thread of PyTorch's own.
+
+    A thread for each part of the work keeps every core busy; threads inside the small
+    operations of a part would mostly wait for each other. A GPU gets two, so that one
+    prepares while the other one's work runs.
+
+    Attributes
+    ----------
+    count : int
+        Threads that compute at once.
+    stop : threading.Event
+        Once it is set, work ends with `Stopped`.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._before = torch.get_num_threads()
+        self.count = self._before if device.type == "cpu" else 2
+        self.stop = threading.Event()
+        single = partial(torch.set_num_threads, 1)
+        self._pool = ThreadPoolExecutor(self.count, "fusing", single)
+        self._tiles = ThreadPoolExecutor(IN_FLIGHT, "tile", single)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop.set()
+        self._tiles.shutdown(cancel_futures=True)
+        self._pool.shutdown(cancel_futures=True)
+        # The number set by the threads would be that of all threads to come.
+        torch.set_num_threads(self._before)
+
+    def each(self, function: Callable[[_In], _Out], items: Iterable[_In]) -> list[_Out]:
+        """Apply a function to items side by side; return the results in order."""
+        return list(self._pool.map(partial(self._unless_stopped, function), items))
+
+    def tiles(
+        self, function: Callable[[_In], _Out], items: Iterable[_In]
+    ) -> Iterator[tuple[_In, _Out]]:
+        """Apply a function, which may itself use `each`, to a few items at once.
+
+        Yields
+        ------
+        (item, result)
+            As they get ready.
+        """
+        pending: dict[Future[_Out], _In] = {}
+        rest = iter(items)
+        while True:
+            for item in rest:
+                work = self._tiles.submit(self._unless_stopped, function, item)
+                pending[work] = item
+                if len(pending) > IN_FLIGHT:
+                    break
+            if not pending:
+                return
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield pending.pop(future), future.result()
+
+    def _unless_stopped(self, function: Callable[[_In], _Out], item: _In) -> _Out:
+        if self.stop.is_set():
+            raise Stopped
+        return function(item)

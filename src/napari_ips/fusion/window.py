@@ -1,0 +1,127 @@
+"""The evidence of one core at one scale, from the window that the network sees of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from napari_ips.fusion.compute import Workers
+from napari_ips.fusion.evidence import log_odds
+from napari_ips.fusion.focus import focus_curve
+from napari_ips.fusion.scales import Evidence, halo, weighted
+from napari_ips.fusion.settings import FusionSettings
+from napari_ips.fusion.tiles import Area, Core, grown, scaled, within
+from napari_ips.network import CrossImageFusionNetwork
+
+# Around a core, so that the next finer scale can be interpolated up to its border.
+_MARGIN = 2
+# A slice takes part at a finer scale if the coarser ones leave it this close to the best
+# one somewhere, in log-odds.
+_SKIP_MARGIN = 4.0
+
+
+def window(core: Core, settings: FusionSettings) -> Area:
+    """Return the area that the network sees of a core, in pixels of its scale."""
+    around = halo(core.scale, settings.scales, settings.smoothing)
+    return grown(core.area, around, scaled(settings.shape, core.scale))
+
+
+def core_evidence(
+    network: CrossImageFusionNetwork,
+    values: Tensor,
+    core: Core,
+    coarser: Evidence | None,
+    settings: FusionSettings,
+    workers: Workers | None = None,
+) -> Evidence:
+    """Compare the slices within a core and join in what coarser scales say.
+
+    Parameters
+    ----------
+    network : CrossImageFusionNetwork
+        With one input channel.
+    values : Tensor, shape (n, h, w)
+        Normalised intensities of the `window` of the core.
+    core : Core
+        Of one of the scales of ``settings``.
+    coarser : Evidence or None
+        Of the parent of the core; None at the coarsest scale.
+    settings : FusionSettings
+    workers : Workers, optional
+        That compare the slices side by side.
+
+    Returns
+    -------
+    Evidence
+        Of the core and two pixels around it.
+    """
+    area = grown(core.area, _MARGIN, scaled(settings.shape, core.scale))
+    y, x = within(area, window(core, settings))
+    device = next(network.parameters()).device
+    slices = values.to(device, non_blocking=True)
+    if settings.config.strategy == "fold":
+        return _plain(_fold(network, slices, settings)[:, y, x], area)
+    if not settings.config.regularise:
+        pairs = range(len(slices) - 1)
+        odds = log_odds(network, slices, pairs, settings.config.precision)
+        return _plain(odds[:, y, x], area)
+    if coarser is None:
+        sums = slices.new_zeros((2, len(slices) - 1, y.stop - y.start, x.stop - x.start))
+        needed = list(range(len(slices) - 1))
+    else:
+        sums = coarser.enlarged(area).sums.clone()
+        needed = _needed(Evidence(sums, area), settings.config.skip)
+
+    def compare(pairs: list[int]) -> None:
+        odds = log_odds(network, slices, pairs, settings.config.precision)
+        for k, of_pair in zip(pairs, odds, strict=True):
+            both = _weighted(of_pair, slices[k], slices[k + 1], core.scale, settings)
+            sums[:, k] += both[:, y, x]
+
+    if workers is None:
+        compare(needed)
+    else:
+        share = max(1, -(-len(needed) // workers.count))
+        workers.each(compare, [needed[k : k + share] for k in range(0, len(needed), share)])
+    return Evidence(sums, area)
+
+
+def _weighted(
+    odds: Tensor, below: Tensor, above: Tensor, scale: int, settings: FusionSettings
+) -> Tensor:
+    return weighted(odds, below, above, scale, settings.scales, settings.smoothing)
+
+
+def _needed(coarser: Evidence, skip: bool) -> list[int]:
+    """Return the pairs with a slice that may still win somewhere in the area."""
+    evidence = coarser.mean()
+    if not skip:
+        return list(range(len(evidence)))
+    curve = focus_curve(evidence)
+    near = (curve > curve.amax(0) - _SKIP_MARGIN).flatten(1).any(1)
+    return torch.nonzero(near[1:] | near[:-1])[:, 0].tolist()
+
+
+def _plain(odds: Tensor, area: Area) -> Evidence:
+    return Evidence(torch.stack([odds, torch.ones_like(odds)]), area)
+
+
+def _fold(
+    network: CrossImageFusionNetwork, slices: Tensor, settings: FusionSettings
+) -> Tensor:
+    """Fuse slice after slice into a running result; return evidence (n - 1, h, w).
+
+    A slice scores by how clearly it beat the result of those before it. Summed over z,
+    what is returned gives the scores.
+    """
+    running = slices[0]
+    scores = torch.zeros_like(slices)
+    for k in range(1, len(slices)):
+        pair = torch.stack([running, slices[k]])
+        odds = log_odds(network, pair, [0], settings.config.precision)[0]
+        if settings.config.regularise:
+            sums = _weighted(odds, running, slices[k], 1, settings)
+            odds = Evidence(sums[:, None], (slice(None), slice(None))).mean()[0]
+        scores[k] = scores[:k].amax(0) + odds
+        running = torch.where(odds > 0, slices[k], running)
+    return scores.diff(dim=0)
