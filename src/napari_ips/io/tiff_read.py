@@ -22,7 +22,9 @@ from napari_ips.io.tiff_metadata import tiff_metadata
 from napari_ips.io.uncompressed import Place, UncompressedPages
 
 # What tifffile logs, and then goes on with fewer pages, when a file ends too soon.
-_DAMAGE = re.compile("page offset|corrupted|circular|failed to reshape|failed to read")
+_DAMAGE = re.compile("page offset|corrupted|circular|failed to reshape")
+# What it warns of when one of several files is not there.
+_MISSING = "OME series failed to read"
 
 
 def open_tiff(path: Path) -> tuple[Pixels, ...]:
@@ -177,8 +179,10 @@ def _damage_raised() -> Iterator[None]:
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             # Other threads may be reading other files.
-            if record.thread == thread:
-                messages.append(record.getMessage())
+            message = record.getMessage()
+            damaged = record.levelno >= logging.ERROR and _DAMAGE.search(message)
+            if record.thread == thread and (damaged or _MISSING in message):
+                messages.append(message)
 
     logger = logging.getLogger("tifffile")
     listener = Listener(logging.WARNING)
@@ -187,6 +191,5 @@ def _damage_raised() -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(listener)
-    for message in messages:
-        if _DAMAGE.search(message):
-            raise ValueError(message)
+    if messages:
+        raise ValueError(messages[0])
