@@ -71,6 +71,14 @@ def measure(
     grey = luminance(centre) if centre.ndim == 4 else centre
     known = grey[np.isfinite(grey)]
     offset = float(np.median(known)) if known.size else 0.0
+    if known.dtype == np.float64 and known.size:
+        low, high = np.percentile(known, [1, 99], method="nearest")
+        # Outliers, such as a huge value for no data, are no harm.
+        if not high / 2 - low / 2 < np.finfo(np.float32).max / 2:
+            raise IPSError(
+                f"Intensities from {low:.3g} to {high:.3g} are too far apart to be "
+                "compared; rescale the stack."
+            )
     step = max(1, math.ceil(math.sqrt(slices * shape[0] * shape[1] / _SAMPLES)))
 
     def sample(tile: Core) -> FloatImage:
@@ -80,11 +88,6 @@ def measure(
 
     samples = {tile.key: picked for tile, picked in workers.tiles(sample, tiles)}
     everything = np.concatenate([samples[tile.key] for tile in tiles])
-    if known.size and not np.isfinite(everything).any():
-        raise IPSError(
-            f"Intensities from {known.min():.3g} to {known.max():.3g} are too far apart to "
-            "be compared; rescale the stack."
-        )
     noise_sample = grey_values(centre, offset).numpy()
     return FusionSettings.measured(config, shape, offset, everything, noise_sample)
 
