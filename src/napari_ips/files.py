@@ -61,7 +61,7 @@ def _put_in_place(new: Path, path: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Delete a file or a folder, if it is there."""
-    if not path.is_dir():
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
         return
     # On a network disk, a file that is still open elsewhere holds its folder a while.

@@ -93,7 +93,7 @@ def channel_names_and_colours(picture: Picture) -> list[tuple[str, str]]:
     known = picture.metadata.channels
     result = []
     for c in range(count):
-        name = f"Channel {c + 1}" if count > 1 else picture.name
+        name = f"Channel {c + 1}"
         colour = colours[c % len(colours)]
         if c < len(known):
             name = known[c].name or name

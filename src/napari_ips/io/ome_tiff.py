@@ -128,8 +128,9 @@ def _tiles(level: Picture, reads: list[Window], steps: Steps) -> Iterator[NDArra
     for t, c in level.planes:
         for window in reads:
             block = level.read(t, c, window)
+            # Before the last tile is out, after which nobody asks for more.
+            steps()
             height, width = block.shape[:2]
             for y, x in windows(height, width, rows, columns):
                 tile = block[y, x]
                 yield tile.reshape(*tile.shape[:2], -1)
-            steps()

@@ -27,7 +27,7 @@ _CENTIMETRES = {"nm": 1e-7, MICROMETRE: 1e-4, "mm": 0.1, "cm": 1.0}
 _LARGEST = 2.0**32 - 1
 _STRIP_BYTES = 2**18
 # Of rows that are in memory at once.
-_BAND_BYTES = 2**26
+_BAND_BYTES = 2**25
 
 
 def write_tiff(part: Path, picture: Picture, progress: Progress | None = None) -> None:
@@ -106,10 +106,11 @@ def _encoded_strips(
             for start in starts:
                 window = (slice(start, min(start + band, height)), slice(0, width))
                 pixels = picture.read(t, c, window)
+                # Before the last strip is out, after which nobody asks for more.
+                steps()
                 yield from pool.map(
                     _encoded, np.split(pixels, range(rows, len(pixels), rows))
                 )
-                steps()
 
 
 def _encoded(strip: NDArray[Any]) -> bytes:
