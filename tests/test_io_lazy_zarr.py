@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_ips.errors import IPSError
-from napari_ips.io import Channel, open_stacks, read_image, read_pages
+from napari_ips.io import Channel, Metadata, open_stacks, read_image, read_pages
 
 assert_same = partial(np.testing.assert_array_equal, strict=True)
 WHOLE = slice(None)
@@ -225,3 +225,16 @@ def test_names_that_xarray_keeps_in_zarr_2_are_read(tmp_path):
     array.attrs["_ARRAY_DIMENSIONS"] = ["y", "x", "channel", "z"]
     (stack,) = open_stacks(tmp_path / "xarray.zarr")
     assert stack.shape == (1, 2, 5, 20, 30)
+
+
+def test_scale_of_ones_without_units_tells_nothing(tmp_path):
+    group = open_group(tmp_path / "image.zarr", "0.5")
+    write_image(group, np.zeros((3, 4, 5), np.uint8), "zyx")
+    described = group.attrs["ome"]
+    for axis in described["multiscales"][0]["axes"]:
+        axis.pop("unit")
+    ones = [{"type": "scale", "scale": [1.0, 1.0, 1.0]}]
+    described["multiscales"][0]["datasets"][0]["coordinateTransformations"] = ones
+    group.attrs["ome"] = described
+    (stack,) = open_stacks(tmp_path / "image.zarr")
+    assert stack.metadata == Metadata()

@@ -138,6 +138,9 @@ def open_stacks(
     unknown axes. Without names, a last axis of length 3 or 4 of three or more holds
     colours.
 
+    A z axis of length one is a stack of one slice where zarr or `axes` name it; TIFF
+    leaves axes of length one out, and an image without a z axis is refused.
+
     Parameters
     ----------
     source : path or list of paths

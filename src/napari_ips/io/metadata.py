@@ -86,12 +86,17 @@ def length_metadata(
     """Build the spatial part from figures for the letters Z, Y and X.
 
     Figures in different units cannot be told as one: without equal units of Y and X
-    nothing is known, and the step only if Z shares their unit.
+    nothing is known, and the step only if Z shares their unit. Nor is anything known
+    where all lengths are 1 and without a unit.
     """
     unit = clean_unit(units.get("Y"))
     if "Y" not in sizes or "X" not in sizes or clean_unit(units.get("X")) != unit:
         return Metadata()
     same_unit = clean_unit(units.get("Z")) == unit
+    lengths = {sizes[a] for a in "ZYX" if a in sizes}
+    # What writers put down who were told nothing.
+    if unit is None and lengths == {1.0} and not (shifts and any(shifts.values())):
+        return Metadata()
     origin = None
     if shifts and {"Y", "X"} <= set(shifts):
         origin = (shifts.get("Z", 0.0) if same_unit else 0.0, shifts["Y"], shifts["X"])

@@ -59,10 +59,12 @@ class UncompressedPages:
         for where in np.ndindex(*(len(part) for part in lead)) if out.size else ():
             file, offset = self._places[_flat(lead, where, self.shape)]
             with FileIO(file) as opened:
-                out[where] = self._read_page(opened, offset, page)
+                self._read_page(opened, offset, page, out[where])
         return out[tuple(slice(None) if isinstance(i, slice) else 0 for i in index)]
 
-    def _read_page(self, file: FileIO, offset: int, window: list[range]) -> NDArray[Any]:
+    def _read_page(
+        self, file: FileIO, offset: int, window: list[range], out: NDArray[Any]
+    ) -> None:
         """Read a window: one run of bytes after another, each as long as can be."""
         shape = self.shape[self._leading :]
         axis = _run_axis(shape, window, self.dtype.itemsize)
@@ -70,13 +72,11 @@ class UncompressedPages:
         run = np.empty((along[-1] + 1 - along[0], *shape[axis + 1 :]), self.dtype)
         taken = [slice(None, None, along.step)]
         taken += [slice(part.start, part.stop, part.step) for part in inner]
-        found = np.empty([len(part) for part in window], self.dtype)
         for where in np.ndindex(*(len(part) for part in outer)):
             first = _flat(outer, where, shape) * shape[axis] + along[0]
             file.seek(offset + first * run[:1].nbytes)
             _fill(file, run)
-            found[where] = run[tuple(taken)]
-        return found
+            out[where] = run[tuple(taken)]
 
 
 def _flat(parts: list[range], where: tuple[int, ...], shape: tuple[int, ...]) -> int:
