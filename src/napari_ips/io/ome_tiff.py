@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_ips.io.ome_terms import ome_metadata
 from napari_ips.io.pyramid import (
     Picture,
+    Piece,
     Progress,
     Steps,
     Window,
@@ -41,18 +42,13 @@ def write_ome_tiff(part: Path, picture: Picture, progress: Progress | None) -> N
     """
     with TemporaryDirectory(dir=part.parent, prefix=f"{part.name}.") as folder:
         sizes = level_sizes(*picture.shape[2:4])
-        jobs = [_jobs(picture, size) for size in sizes[1:]]
+        cuts = [windows(*size, _TILE, _TILE) for size in sizes[1:]]
         reads = [_reads(*size) for size in sizes]
-        count = sum(map(len, jobs)) + len(picture.planes) * sum(map(len, reads))
-        steps = Steps(count, progress)
+        steps = Steps(len(picture.planes) * sum(map(len, cuts + reads)), progress)
         levels = [picture]
         for n, size in enumerate(sizes[1:]):
-            levels.append(_smaller(levels[-1], Path(folder) / str(n), size, jobs[n], steps))
+            levels.append(_smaller(levels[-1], Path(folder) / str(n), size, cuts[n], steps))
         _write_levels(part, levels, reads, steps)
-
-
-def _jobs(picture: Picture, size: tuple[int, int]) -> list[tuple[int, int, Window]]:
-    return [(t, c, w) for t, c in picture.planes for w in windows(*size, _TILE, _TILE)]
 
 
 def _reads(height: int, width: int) -> list[Window]:
@@ -63,7 +59,7 @@ def _smaller(
     upper: Picture,
     folder: Path,
     size: tuple[int, int],
-    jobs: list[tuple[int, int, Window]],
+    cut: list[Window],
     steps: Steps,
 ) -> Picture:
     """Make the next level of resolution in a folder."""
@@ -76,12 +72,12 @@ def _smaller(
         dtype=upper.dtype,
     )
 
-    def shrink(job: tuple[int, int, Window]) -> None:
-        t, c, window = job
+    def shrink(piece: Piece) -> None:
+        t, c, window = piece
         block = upper.read(t, c, doubled(window, *upper.shape[2:4]))
         level[(t, c, *window)] = halved(block, upper.kind)
 
-    in_parallel(shrink, jobs, steps)
+    in_parallel(shrink, upper.pieces(cut), steps)
     return replace(upper, array=level)
 
 

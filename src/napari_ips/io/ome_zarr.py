@@ -11,6 +11,7 @@ from napari_ips.io.display import display_window
 from napari_ips.io.ome_terms import channel_names_and_colours, length_word, time_word
 from napari_ips.io.pyramid import (
     Picture,
+    Piece,
     Progress,
     Steps,
     Window,
@@ -61,16 +62,14 @@ def _write_levels(
     group: zarr.Group, picture: Picture, progress: Progress | None
 ) -> list[zarr.Array[Any]]:
     sizes = level_sizes(*picture.shape[2:4])
-    jobs = [
-        [(t, c, window) for t, c in picture.planes for window in windows(*size, side, side)]
-        for side, size in zip([_BLOCK, *[_CHUNK] * len(sizes)], sizes, strict=False)
-    ]
-    steps = Steps(sum(map(len, jobs)), progress)
+    cuts = [windows(*sizes[0], _BLOCK, _BLOCK)]
+    cuts += [windows(*size, _CHUNK, _CHUNK) for size in sizes[1:]]
+    steps = Steps(len(picture.planes) * sum(map(len, cuts)), progress)
     levels: list[zarr.Array[Any]] = []
     for n, size in enumerate(sizes):
         level = _create(group, str(n), picture, size)
         write = _Copy(picture, level) if n == 0 else _Shrink(picture, levels[-1], level)
-        in_parallel(write, jobs[n], steps)
+        in_parallel(write, picture.pieces(cuts[n]), steps)
         levels.append(level)
     return levels
 
@@ -116,8 +115,8 @@ class _Copy:
         self._picture = picture
         self._level = level
 
-    def __call__(self, job: tuple[int, int, Window]) -> None:
-        t, c, window = job
+    def __call__(self, piece: Piece) -> None:
+        t, c, window = piece
         block = self._picture.read(t, c, window)
         if not self._picture.rgb:
             self._write(t, c, window, block)
@@ -146,8 +145,8 @@ class _Shrink:
         self._upper = upper
         self._level = level
 
-    def __call__(self, job: tuple[int, int, Window]) -> None:
-        t, c, window = job
+    def __call__(self, piece: Piece) -> None:
+        t, c, window = piece
         source = doubled(window, *self._upper.shape[-2:])
         for channel in range(_channels(self._picture)) if self._picture.rgb else (c,):
             block = np.asarray(self._upper[_place(self._picture, t, channel, source)])

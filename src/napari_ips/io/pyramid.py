@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 Kind = Literal["image", "index", "map"]
 Window = tuple[slice, slice]
+Piece = tuple[int, int, Window]
 Progress = Callable[[int, int], None]
 Item = TypeVar("Item")
 
 # A level that fits a screen needs no smaller one.
 _SMALLEST = 512
 THREADS = min(4, os.cpu_count() or 1)
+_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,10 @@ class Picture:
     def planes(self) -> list[tuple[int, int]]:
         """Return (t, c) of every plane, in the order of files."""
         return list(np.ndindex(self.shape[0], self.shape[1]))
+
+    def pieces(self, windows: list[Window]) -> Iterator[Piece]:
+        """Return (t, c, window) of every window in every plane."""
+        return ((t, c, window) for t, c in self.planes for window in windows)
 
     def read(self, t: int, c: int, window: Window) -> NDArray[Any]:
         """Load a window (Y, X[, S]) of a plane."""
@@ -154,9 +160,12 @@ def in_parallel(
 
     Nothing runs any more when this returns or raises.
     """
+    items = iter(items)
     with ThreadPoolExecutor(THREADS) as pool:
-        for _ in pool.map(function, items):
-            done()
+        # A pool takes all it is given at once, and a long series has a million pieces.
+        while batch := list(itertools.islice(items, _BATCH)):
+            for _ in pool.map(function, batch):
+                done()
 
 
 class Steps:
