@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_ips.config import FuseConfig, NetworkConfig, TrainConfig
     from napari_ips.errors import IPSError
-    from napari_ips.fusion import FusionResult, fuse_pair, fuse_stack
+    from napari_ips.fusion import FusionResult, fuse_pair, fuse_stack, fuse_to_file
     from napari_ips.network import CrossImageFusionNetwork
     from napari_ips.scan import selective_scan
     from napari_ips.simulation import simulate_stack
@@ -30,6 +30,7 @@ __all__ = [
     "__version__",
     "fuse_pair",
     "fuse_stack",
+    "fuse_to_file",
     "selective_scan",
     "simulate_stack",
     "train",
@@ -44,6 +45,7 @@ _HOME = {
     "TrainConfig": "config",
     "fuse_pair": "fusion",
     "fuse_stack": "fusion",
+    "fuse_to_file": "fusion",
     "selective_scan": "scan",
     "simulate_stack": "simulation",
     "train": "training",

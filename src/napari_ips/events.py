@@ -22,6 +22,19 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class TileDone(Progress):
+    """A tile of the fused image, at time ``t``, is finished.
+
+    ``c`` is the channel that was decided on; ``y`` and ``x`` are the tile in pixels.
+    """
+
+    t: int
+    c: int
+    y: slice
+    x: slice
+
+
+@dataclass(frozen=True)
 class ImagesFound:
     """What training found: usable images, and (path, reason) of those left out."""
 

@@ -28,16 +28,30 @@ def written_whole(path: Path) -> Iterator[Path]:
     """
     temporary = _beside(path, "part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _put_in_place(temporary, path)
+        with plainly_written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _put_in_place(temporary, path)
+    finally:
+        remove(temporary)
+
+
+@contextmanager
+def plainly_written(path: Path) -> Iterator[None]:
+    """Turn what the system says when writing fails into an IPSError that names the path."""
+    try:
+        yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise IPSError(f"The disk is full: {path} was not written.") from error
         reason = error.strerror or error
         raise IPSError(f"{path} cannot be written: {reason}.") from error
-    finally:
-        _remove(temporary)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Delete what killed programs left beside ``path`` of their attempts to write it."""
+    for leftover in path.parent.glob(f".{path.stem}.part*{path.suffix}*"):
+        remove(leftover)
 
 
 def _beside(path: Path, role: str) -> Path:
@@ -56,10 +70,10 @@ def _put_in_place(new: Path, path: Path) -> None:
     except BaseException:
         os.replace(old, path)
         raise
-    _remove(old)
+    remove(old)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
     """Delete a file or a folder, if it is there."""
     if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)

@@ -94,7 +94,7 @@ def save_weights(
     metadata = card | {
         "format": _FORMAT,
         "network": network.config.model_dump_json(),
-        "package_version": _package_version(),
+        "package_version": package_version(),
     }
     write_tensors(path, network.state_dict(), metadata)
 
@@ -178,7 +178,8 @@ def card_numbers(card: dict[str, str]) -> dict[str, object]:
     return parsed
 
 
-def _package_version() -> str:
+def package_version() -> str:
+    """Return the version of the package, as far as it is known."""
     try:
         return version("napari-ips")
     except PackageNotFoundError:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 
@@ -22,6 +22,15 @@ _Out = TypeVar("_Out")
 
 # Tiles in work at once: while one is read or written, another one computes.
 IN_FLIGHT = 2
+
+
+class Runner(Protocol):
+    """Works on tiles: threads of this process, or the workers of a cluster."""
+
+    def tiles(
+        self, function: Callable[[_In], _Out], items: Iterable[_In]
+    ) -> Iterator[tuple[_In, _Out]]:
+        """Apply a function to all items; yield item and result as they get ready."""
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
@@ -53,17 +62,22 @@ class Workers:
     operations of a part would mostly wait for each other. A GPU gets two, so that one
     prepares while the other one's work runs.
 
+    Parameters
+    ----------
+    device : torch.device
+    count : int, optional
+        Threads that compute at once; by default as many as PyTorch would use.
+
     Attributes
     ----------
     count : int
-        Threads that compute at once.
     stop : threading.Event
         Once it is set, work ends with `Stopped`.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, count: int | None = None) -> None:
         self._before = torch.get_num_threads()
-        self.count = self._before if device.type == "cpu" else 2
+        self.count = count or (self._before if device.type == "cpu" else 2)
         self.stop = threading.Event()
         single = partial(torch.set_num_threads, 1)
         self._pool = ThreadPoolExecutor(self.count, "fusing", single)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
-from napari_ips.fusion.compute import Workers
+from napari_ips.fusion.compute import Runner
 from napari_ips.fusion.scales import downscale
 from napari_ips.fusion.settings import FusionSettings, grey_values
 from napari_ips.fusion.tiles import Area, Core, Shape, scaled, within
@@ -64,7 +64,7 @@ def measure(
     shape: Shape,
     tiles: Sequence[Core],
     config: FuseConfig,
-    workers: Workers,
+    runner: Runner,
 ) -> FusionSettings:
     """Look at a whole stack, tile by tile, and settle how to fuse it."""
     centre = read(*_centre(shape))
@@ -86,7 +86,7 @@ def measure(
         picked = read(y, x)[:, -y.start % step :: step, -x.start % step :: step]
         return grey_values(picked, offset).numpy().reshape(-1)
 
-    samples = {tile.key: picked for tile, picked in workers.tiles(sample, tiles)}
+    samples = {tile.key: picked for tile, picked in runner.tiles(sample, tiles)}
     everything = np.concatenate([samples[tile.key] for tile in tiles])
     noise_sample = grey_values(centre, offset).numpy()
     return FusionSettings.measured(config, shape, offset, everything, noise_sample)
@@ -97,7 +97,7 @@ def fill_level(
     tiles: Sequence[Core],
     level: CoarseLevel,
     settings: FusionSettings,
-    workers: Workers,
+    runner: Runner,
 ) -> None:
     """Scale a whole stack down, tile by tile, into its coarse level."""
 
@@ -107,7 +107,7 @@ def fill_level(
         values = read_scaled(data, (y, x), level.scale, settings)
         level.write((_over(y, level.scale), _over(x, level.scale)), values)
 
-    for _ in workers.tiles(fill, tiles):
+    for _ in runner.tiles(fill, tiles):
         pass
 
 

@@ -10,7 +10,7 @@ from napari_ips.fusion.evidence import log_odds
 from napari_ips.fusion.focus import focus_curve
 from napari_ips.fusion.scales import Evidence, halo, weighted
 from napari_ips.fusion.settings import FusionSettings
-from napari_ips.fusion.tiles import Area, Core, grown, scaled, within
+from napari_ips.fusion.tiles import Area, Core, Shape, grown, scaled, within
 from napari_ips.network import CrossImageFusionNetwork
 
 # Around a core, so that the next finer scale can be interpolated up to its border.
@@ -24,6 +24,11 @@ def window(core: Core, settings: FusionSettings) -> Area:
     """Return the area that the network sees of a core, in pixels of its scale."""
     around = halo(core.scale, settings.scales, settings.smoothing)
     return grown(core.area, around, scaled(settings.shape, core.scale))
+
+
+def evidence_area(core: Core, shape: Shape) -> Area:
+    """Return the area of the evidence of a core, in pixels of its scale."""
+    return grown(core.area, _MARGIN, scaled(shape, core.scale))
 
 
 def core_evidence(
@@ -55,7 +60,7 @@ def core_evidence(
     Evidence
         Of the core and two pixels around it.
     """
-    area = grown(core.area, _MARGIN, scaled(settings.shape, core.scale))
+    area = evidence_area(core, settings.shape)
     y, x = within(area, window(core, settings))
     device = next(network.parameters()).device
     slices = values.to(device, non_blocking=True)

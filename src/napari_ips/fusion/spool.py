@@ -1,0 +1,50 @@
+"""Copies of stacks that cannot be read in small windows, in chunks that can."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+from napari_ips.files import plainly_written
+from napari_ips.fusion.job import Job
+from napari_ips.io import LazyStack, wrap_array
+
+# What may be decoded for each window; above, a copy is cheaper.
+_LARGEST_CHUNK = 32 * 2**20
+_CHUNK = 1024
+
+
+def spooled(job: Job, *, for_cluster: bool) -> LazyStack:
+    """Return the stack of a job, or a copy in its work folder that is read faster.
+
+    A copy is made of stacks whose chunks are so large that reading them for every tile
+    would take long (a compressed page in one strip), slice by slice; and of arrays in
+    memory that the workers of a cluster shall read.
+    """
+    stack = job.stack
+    in_memory = stack.path is None and stack.chunk_bytes == 0
+    if stack.chunk_bytes <= _LARGEST_CHUNK and not (for_cluster and in_memory):
+        return stack
+    import zarr
+
+    folder, done = job.folder / "input", job.folder / "input-done"
+    times, channels, _, height, width = stack.shape
+    colours = (stack.samples,) if stack.samples else ()
+    if done.exists():
+        copy: Any = zarr.open_array(folder, mode="r")
+    else:
+        with plainly_written(folder):
+            copy = zarr.create_array(
+                folder,
+                # Slices that are not fused stay empty, and take no room.
+                shape=(*stack.shape, *colours),
+                dtype=stack.dtype,
+                chunks=(1, 1, 1, min(height, _CHUNK), min(width, _CHUNK), *colours),
+                overwrite=True,
+            )
+            every = slice(None)
+            for t, c, z in product(range(times), range(channels), range(*job.z)):
+                copy[t, c, z] = stack.read(t, c, slice(z, z + 1), every, every)[0]
+            done.touch()
+    axes = "TCZYXS"[: copy.ndim]
+    return wrap_array(copy, axes, stack.metadata)

@@ -1,0 +1,243 @@
+"""Fusion of files into files: of any size, resumable, on one machine or on many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_ips.config import FuseConfig
+from napari_ips.errors import IPSError
+from napari_ips.events import Progress, ProgressCallback, TileDone
+from napari_ips.files import remove, remove_leftovers
+from napari_ips.fusion.compute import Runner
+from napari_ips.fusion.engine import Engine
+from napari_ips.fusion.job import MAPS, Job, Plane, with_position, work_folder
+from napari_ips.fusion.memory import tile_edge
+from napari_ips.fusion.output import check_outputs, write_outputs
+from napari_ips.fusion.scales import scales_for
+from napari_ips.fusion.scratch import LevelOnDisk, load_settings, save_settings
+from napari_ips.fusion.spool import spooled
+from napari_ips.fusion.survey import fill_level, measure
+from napari_ips.fusion.tiles import Core
+from napari_ips.io import LazyStack, open_stacks, wrap_array
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def fuse_to_file(
+    source: Any,
+    output: str | Path,
+    *,
+    index: str | Path | None = None,
+    depth: str | Path | None = None,
+    confidence: str | Path | None = None,
+    axes: str | None = None,
+    z_axis: int | None = None,
+    slices: tuple[int, int] | None = None,
+    reference_channel: int | str | None = None,
+    config: FuseConfig | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    client: Client | None = None,
+    callback: ProgressCallback | None = None,
+) -> list[dict[str, Path]]:
+    """Fuse z-stacks of any size from files or arrays into files.
+
+    The image is fused tile by tile; what is finished is kept in a hidden folder beside
+    the output until all of it is, so that a run that was stopped can be resumed.
+
+    Parameters
+    ----------
+    source : path, list of paths, array, or LazyStack
+        What `napari_ips.io.open_stacks` opens, or a numpy, dask or zarr array. Time
+        points, channels and positions are fused one after another.
+    output : path
+        For the fused image: ``.ome.zarr``, ``.ome.tif``, ``.tif`` or ``.png``. With
+        several positions, their numbers come before the suffix.
+    index, depth, confidence : path, optional
+        For the maps: sharpest slice, counted from 0 in the whole stack; the same in
+        fractions, times the z step where it is known; and how sure that is, 0 to 1.
+    axes, z_axis
+        See `napari_ips.io.open_stacks`.
+    slices : (int, int), optional
+        First slice to fuse, and the one after the last.
+    reference_channel : int or str, optional
+        Number or name of the channel that decides for all; by default each decides for
+        itself.
+    config : FuseConfig, optional
+        How to fuse.
+    resume : bool
+        Go on with a run that was stopped, if there is one.
+    overwrite : bool
+        Replace existing outputs, and a run that was stopped.
+    client : distributed.Client, optional
+        Of a cluster whose workers fuse and write the tiles. They need to see the same
+        files under the same names.
+    callback : callable, optional
+        Called with `Progress` and `TileDone`; what it raises stops the work within a
+        tile, and leaves what is finished to be resumed.
+
+    Returns
+    -------
+    list of dict
+        For each position the paths written, under "fused" and the names of the maps.
+
+    Raises
+    ------
+    IPSError
+        If source, outputs or settings are wrong, the disk is full, or a worker failed.
+    """
+    wanted = {"fused": output, "index": index, "depth": depth, "confidence": confidence}
+    paths = {name: Path(path) for name, path in wanted.items() if path is not None}
+    stacks = _opened(source, axes, z_axis)
+    written = []
+    for stack in stacks:
+        outputs = {n: with_position(p, stack, stacks) for n, p in paths.items()}
+        job = _job(stack, outputs, slices, reference_channel, config or FuseConfig())
+        check_outputs(job, outputs, overwrite or resume)
+        with job.locked():
+            _start(job, outputs, resume=resume, overwrite=overwrite)
+            try:
+                _run(job, client, callback)
+                write_outputs(job, outputs, overwrite, callback)
+            except IPSError as error:
+                raise IPSError(
+                    f"{error} What is finished is kept: --resume goes on with it."
+                ) from error
+            job.discard()
+        written.append(outputs)
+    return written
+
+
+def _opened(source: Any, axes: str | None, z_axis: int | None) -> Sequence[LazyStack]:
+    if isinstance(source, LazyStack):
+        return [source]
+    of_paths = isinstance(source, list | tuple) and all(
+        isinstance(item, str | Path) for item in source
+    )
+    if isinstance(source, str | Path) or of_paths:
+        return open_stacks(source, axes, z_axis)
+    return [wrap_array(source, axes)]
+
+
+def _job(
+    stack: LazyStack,
+    outputs: Mapping[str, Path],
+    slices: tuple[int, int] | None,
+    reference_channel: int | str | None,
+    config: FuseConfig,
+) -> Job:
+    first, end = slices or (0, stack.shape[2])
+    if not 0 <= first < end <= stack.shape[2]:
+        raise IPSError(
+            f"{stack.name} has the slices 0 to {stack.shape[2] - 1}; {first} to {end - 1} "
+            "are not all among them."
+        )
+    reference = _reference(stack, reference_channel)
+    together = 1 if reference is None else stack.shape[1]
+    pixel_bytes = stack.dtype.itemsize * max(1, stack.samples) * together
+    edge = tile_edge(config, end - first, pixel_bytes)
+    keep = tuple(name for name in MAPS if name in outputs)
+    folder = work_folder(outputs["fused"])
+    config = config.model_copy(update={"tile": edge})
+    return Job(folder, stack, config, (first, end), reference, keep)
+
+
+def _reference(stack: LazyStack, channel: int | str | None) -> int | None:
+    """Return the number of the channel that was asked for."""
+    if channel is None:
+        return None
+    names = [known.name for known in stack.metadata.channels]
+    if channel in names:
+        return names.index(str(channel))
+    if str(channel).isdigit() and int(channel) < stack.shape[1]:
+        return int(channel)
+    known = ", ".join(name for name in names if name)
+    named = f" ({known})" if known else ""
+    raise IPSError(
+        f"{stack.name} has no channel {channel}; it has 0 to {stack.shape[1] - 1}{named}."
+    )
+
+
+def _start(job: Job, outputs: Mapping[str, Path], *, resume: bool, overwrite: bool) -> None:
+    """Make the work folder, or check that the one which is there can be resumed."""
+    if job.started and resume:
+        job.check_same()
+        return
+    if job.started and not overwrite:
+        raise IPSError(
+            f"A stopped run of {outputs['fused']} is there; go on with --resume, or start "
+            "anew with --overwrite."
+        )
+    for path in outputs.values():
+        if path.exists() and not overwrite:
+            what = "is finished already" if resume else "exists already"
+            raise IPSError(f"{path} {what}; use --overwrite to replace it.")
+    for path in outputs.values():
+        remove_leftovers(path)
+    remove(job.folder)
+    job.create()
+
+
+def _run(job: Job, client: Client | None, callback: ProgressCallback | None) -> None:
+    """Fuse all tiles that are not finished yet."""
+    todo = {
+        plane: [tile for tile in job.tiles if not job.is_done(plane, tile)]
+        for plane in job.planes
+    }
+    total = len(job.planes) * len(job.tiles)
+    done = total - sum(map(len, todo.values()))
+    if done == total:
+        return
+    job = replace(job, stack=spooled(job, for_cluster=client is not None))
+    with _runner(job, client) as (runner, fuse):
+        for plane, tiles in todo.items():
+            if not tiles:
+                continue
+            _prepare(job, plane, runner, callback)
+            for tile, _ in runner.tiles(partial(fuse, plane), tiles):
+                done += 1
+                if callback:
+                    place = (plane.t, plane.c, *tile.in_image(job.image_shape))
+                    callback(TileDone("fusing", done, total, *place))
+            job.discard_scratch(plane)
+
+
+@contextmanager
+def _runner(
+    job: Job, client: Client | None
+) -> Iterator[tuple[Runner, Callable[[Plane, Core], None]]]:
+    """Give what works on tiles, and the function that fuses one there."""
+    if client is not None:
+        from napari_ips.fusion.cluster import ClusterRunner, fuse_on_worker
+
+        yield ClusterRunner(client), partial(fuse_on_worker, job)
+        return
+    engine = Engine(job)
+    with engine.workers as workers:
+        yield workers, engine.fuse
+
+
+def _prepare(
+    job: Job, plane: Plane, runner: Runner, callback: ProgressCallback | None
+) -> None:
+    """Measure a plane and fill its coarse level, if that was not done before."""
+    folder = job.scratch(plane)
+    if load_settings(folder, job.config) is not None:
+        return
+    if callback:
+        callback(Progress("measuring", 0, 1))
+    folder.mkdir(parents=True, exist_ok=True)
+    read, shape = job.readers(plane)[0], job.image_shape
+    settings = measure(read, job.slices, shape, job.tiles, job.config, runner)
+    if 2 * job.top in scales_for(shape):
+        level = LevelOnDisk.create(folder, job.slices, shape, 2 * job.top)
+        fill_level(read, job.tiles, level, settings, runner)
+    save_settings(folder, settings)
+    if callback:
+        callback(Progress("measuring", 1, 1))
