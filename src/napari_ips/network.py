@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Self
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_ips.config import NetworkConfig
-from napari_ips.scan import selective_scan
+from napari_ips.scan import fuses_blocks, selective_scan
 from napari_ips.scan.conv import causal_conv1d
 
 
@@ -24,7 +24,7 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, channels, H, W) to the same shape."""
-        out: Tensor = x + self.conv2(F.relu(self.conv1(x)))
+        out: Tensor = self.conv2(F.relu(self.conv1(x), inplace=True)).add_(x)
         return out
 
 
@@ -110,8 +110,27 @@ class MambaBlock(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (batch, L, d_model) to the same shape."""
+        if fuses_blocks(tokens, self.mamba.backend):
+            return self._fused(tokens)
         out: Tensor = tokens + self.mamba(self.norm(tokens))
         return out
+
+    def _fused(self, tokens: Tensor) -> Tensor:
+        """Do the same in one kernel, without a graph for gradients."""
+        from napari_ips.scan import fused_cpu
+
+        norm, mamba = self.norm, self.mamba
+        weights = fused_cpu.pack(
+            norm=(norm.weight, norm.bias),
+            in_proj=mamba.in_proj.weight,
+            conv1d=(mamba.conv1d.weight, cast(Tensor, mamba.conv1d.bias)),
+            x_proj=mamba.x_proj.weight,
+            dt_proj=(mamba.dt_proj.weight, mamba.dt_proj.bias),
+            A_log=mamba.A_log,
+            D=mamba.D,
+            out_proj=mamba.out_proj.weight,
+        )
+        return fused_cpu.mamba_block(tokens, weights, norm.eps)
 
 
 class GlobalBranch(nn.Module):
@@ -217,6 +236,9 @@ class CrossImageFusionNetwork(nn.Module):
 
     def encode(self, image: Tensor) -> Tensor:
         """Shallow features (batch, width, H, W) of sources (batch, in_channels, H, W)."""
+        if image.device.type == "cpu":
+            # oneDNN convolves several times as fast where the channels come last.
+            image = image.to(memory_format=torch.channels_last)
         features: Tensor = self.encoder(image)
         return features
 

@@ -3,6 +3,11 @@
 Depends on torch alone; it knows nothing of images.
 """
 
-from napari_ips.scan.dispatch import backends, choose_backend, selective_scan
+from napari_ips.scan.dispatch import (
+    backends,
+    choose_backend,
+    fuses_blocks,
+    selective_scan,
+)
 
-__all__ = ["backends", "choose_backend", "selective_scan"]
+__all__ = ["backends", "choose_backend", "fuses_blocks", "selective_scan"]

@@ -63,6 +63,18 @@ def choose_backend(
     raise AssertionError("unreachable: chunked is always usable")
 
 
+def fuses_blocks(tokens: Tensor, backend: str = "auto") -> bool:
+    """Return whether a whole Mamba block is computed at once: on the CPU, to infer only.
+
+    The kernel computes in float32, also where autocast would have used less.
+    """
+    if torch.is_grad_enabled() or tokens.device.type != "cpu":
+        return False
+    if tokens.dtype != torch.float32 and not torch.is_autocast_enabled("cpu"):
+        return False
+    return backend == "numba" or (backend == "auto" and choose_backend()[0] == "numba")
+
+
 @cache
 def _warn_of_slow_fallback(why: str) -> None:
     warnings.warn(

@@ -168,24 +168,21 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="selective-scan")
 
 
-def _run(kernel: Callable[..., None], tasks: int, *arrays: Any) -> None:
-    """Run a kernel for every task, on as many threads as PyTorch is set to use."""
+def share_out(work: Callable[[int], None], tasks: int) -> None:
+    """Do ``work`` for every task, on as many threads as PyTorch is set to use."""
     workers = min(tasks, torch.get_num_threads())
     if workers == 1:
-        for task in range(tasks):
-            kernel(task, *arrays)
+        _work_off(work, range(tasks))
         return
-    futures = [
-        _threads().submit(_share, kernel, range(k, tasks, workers), arrays)
-        for k in range(workers)
-    ]
+    shares = [range(k, tasks, workers) for k in range(workers)]
+    futures = [_threads().submit(_work_off, work, share) for share in shares]
     for future in futures:
         future.result()
 
 
-def _share(kernel: Callable[..., None], tasks: range, arrays: tuple[Any, ...]) -> None:
+def _work_off(work: Callable[[int], None], tasks: range) -> None:
     for task in tasks:
-        kernel(task, *arrays)
+        work(task)
 
 
 class _Scan(torch.autograd.Function):
@@ -200,7 +197,7 @@ class _Scan(torch.autograd.Function):
         keep = tasks if any(ctx.needs_input_grad) else 0
         saved = np.empty((keep, -(-length // _CHECKPOINT), A.shape[1], _BLOCK), np.float32)
         y = np.empty((batch, length, channels), np.float32)
-        _run(_forward, tasks, *arrays, y, saved)
+        share_out(lambda task: _forward(task, *arrays, y, saved), tasks)
         ctx.save_for_backward(*inputs)
         ctx.saved_states = saved
         return torch.from_numpy(y).transpose(1, 2)
@@ -217,8 +214,9 @@ class _Scan(torch.autograd.Function):
         gb = np.empty((blocks, *arrays[3].shape), np.float32)
         gc = np.empty_like(gb)
         gy = _tokens(grads[0])
+        inputs = (*arrays, ctx.saved_states, gy)
         outputs = (gu, gdelta, ga, gb, gc)
-        _run(_backward, batch * blocks, *arrays, ctx.saved_states, gy, *outputs)
+        share_out(lambda task: _backward(task, *inputs, *outputs), batch * blocks)
         return (
             torch.from_numpy(gu).transpose(1, 2),
             torch.from_numpy(gdelta).transpose(1, 2),

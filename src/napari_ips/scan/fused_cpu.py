@@ -1,0 +1,260 @@
+"""Inference through a Mamba block on the CPU, in one numba kernel.
+
+A block is causal: what it needs of earlier tokens are the state of its scan and the last
+inputs of its convolution. So a few tokens at a time go through the whole block, and
+everything in between stays in the first-level cache.
+"""
+
+# mypy: disable-error-code="no-untyped-def"
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_ips.scan.lanes import (
+    COLUMNS,
+    LANES,
+    ROWS,
+    add,
+    add_product,
+    exp2,
+    load,
+    load_tile,
+    multiply,
+    multiply_add,
+    silu,
+    softplus,
+    splat,
+    store,
+    store_tile,
+    total,
+    zero_tile,
+)
+from napari_ips.scan.numba_cpu import share_out
+
+TOKENS = 8 * ROWS  # that go through the block at a time
+
+Floats = NDArray[np.float32]
+
+
+class Weights(NamedTuple):
+    """Weights of a block, padded with zeros to whole vectors: d outside, e inside."""
+
+    norm: Floats  # (3, d): scale, offset, 1 where a channel exists
+    project_in: Floats  # (d, 2 e)
+    convolution: Floats  # (taps + 1, e): taps, bias
+    project_x: Floats  # (e, dt_rank + 2 n, padded): step, B, C
+    step: Floats  # (dt_rank + 1, e): weight, bias
+    decay: Floats  # (n, e): A / log(2)
+    skip: Floats  # (1, e): D
+    project_out: Floats  # (e, d)
+
+
+class Scratch(NamedTuple):
+    """What the kernel keeps between its steps; see `Weights` for the sizes."""
+
+    rows: Floats  # (TOKENS, d)
+    normed: Floats  # (TOKENS, d)
+    xz: Floats  # (taps - 1 + TOKENS, 2 e)
+    u: Floats  # (TOKENS, e)
+    step: Floats  # (TOKENS, e)
+    drive: Floats  # (TOKENS, e)
+    x: Floats  # (TOKENS, dt_rank + 2 n, padded)
+    state: Floats  # (n, e)
+
+
+@nb.njit
+def _copy(source, source_row, rows, columns, target, target_row):
+    for t in range(rows):
+        for k in range(columns):
+            target[target_row + t, k] = source[source_row + t, k]
+
+
+@nb.njit
+def _normalise(tokens, count, weight, channels, epsilon, out):
+    """Layer normalisation of the first ``count`` rows."""
+    width = tokens.shape[1]
+    for t in range(count):
+        summed = load(tokens, t, 0)
+        for k in range(LANES, width, LANES):
+            summed = add(summed, load(tokens, t, k))
+        mean = splat(-total(summed) / channels)
+        summed = splat(np.float32(0.0))
+        for k in range(0, width, LANES):
+            centred = multiply(add(load(tokens, t, k), mean), load(weight, 2, k))
+            summed = multiply_add(centred, centred, summed)
+            store(out, t, k, centred)
+        scale = splat(np.float32(1.0) / np.sqrt(total(summed) / channels + epsilon))
+        for k in range(0, width, LANES):
+            scaled = multiply(load(out, t, k), scale)
+            store(out, t, k, multiply_add(scaled, load(weight, 0, k), load(weight, 1, k)))
+
+
+@nb.njit
+def _project(x, count, weight, out, row, accumulate):
+    """Put x @ weight to ``out`` from ``row`` on, or add it; rows to the next tile too."""
+    for t in range(0, count, ROWS):
+        for n in range(0, weight.shape[1], COLUMNS * LANES):
+            tile = load_tile(out, row + t, n) if accumulate else zero_tile()
+            for k in range(weight.shape[0]):
+                tile = add_product(tile, x, t, k, weight, n)
+            store_tile(out, row + t, n, tile)
+
+
+@nb.njit
+def _convolve(x, count, weight, out):
+    """Causal convolution with SiLU; row t + taps - 1 of x is token t."""
+    taps = weight.shape[0] - 1
+    for t in range(count):
+        for k in range(0, out.shape[1], LANES):
+            y = load(weight, taps, k)
+            for j in range(taps):
+                y = multiply_add(load(x, t + j, k), load(weight, j, k), y)
+            store(out, t, k, silu(y))
+
+
+@nb.njit
+def _step_sizes(x, count, weight, u, step, drive):
+    """Step sizes from the first columns of x, and their products with u."""
+    rank = weight.shape[0] - 1
+    for t in range(count):
+        for k in range(0, u.shape[1], LANES):
+            y = load(weight, rank, k)
+            for r in range(rank):
+                y = multiply_add(splat(x[t, r]), load(weight, r, k), y)
+            y = softplus(y)
+            store(step, t, k, y)
+            store(drive, t, k, multiply(y, load(u, t, k)))
+
+
+@nb.njit
+def _scan(step, drive, count, decay, x, first, skip, state, y):
+    """Add the scan to y, which holds u before; column ``first`` of x is the first of B."""
+    states = decay.shape[0]
+    for k in range(0, y.shape[1], LANES):
+        d = load(skip, 0, k)
+        for t in range(count):
+            store(y, t, k, multiply(load(y, t, k), d))
+        for n in range(states):
+            rate = load(decay, n, k)
+            s = load(state, n, k)
+            for t in range(count):
+                kept = exp2(multiply(load(step, t, k), rate))
+                s = multiply_add(
+                    s, kept, multiply(load(drive, t, k), splat(x[t, first + n]))
+                )
+                c = splat(x[t, first + states + n])
+                store(y, t, k, multiply_add(s, c, load(y, t, k)))
+            store(state, n, k, s)
+
+
+@nb.njit
+def _gate(y, count, xz, row):
+    """Multiply y by the SiLU of the second half of xz."""
+    width = y.shape[1]
+    for t in range(count):
+        for k in range(0, width, LANES):
+            store(y, t, k, multiply(load(y, t, k), silu(load(xz, row + t, width + k))))
+
+
+@nb.njit(nogil=True, cache=True)
+def _run(tokens, epsilon, weights, scratch, out):
+    """Fill out (L, d_model) from tokens of that shape; the scratch starts as zeros."""
+    length, channels = tokens.shape
+    past = weights.convolution.shape[0] - 2
+    rank = weights.step.shape[0] - 1
+    rows, xz, u, x = scratch.rows, scratch.xz, scratch.u, scratch.x
+    step, drive = scratch.step, scratch.drive
+    for start in range(0, length, TOKENS):
+        count = min(TOKENS, length - start)
+        _copy(tokens, start, count, channels, rows, 0)
+        _normalise(rows, count, weights.norm, channels, epsilon, scratch.normed)
+        _project(scratch.normed, count, weights.project_in, xz, past, False)
+        _convolve(xz, count, weights.convolution, u)
+        _project(u, count, weights.project_x, x, 0, False)
+        _step_sizes(x, count, weights.step, u, step, drive)
+        _scan(step, drive, count, weights.decay, x, rank, weights.skip, scratch.state, u)
+        _gate(u, count, xz, past)
+        _copy(xz, count, past, u.shape[1], xz, 0)
+        _project(u, count, weights.project_out, rows, 0, True)
+        _copy(rows, 0, count, channels, out, start)
+
+
+def pack(
+    norm: tuple[Tensor, Tensor],
+    in_proj: Tensor,
+    conv1d: tuple[Tensor, Tensor],
+    x_proj: Tensor,
+    dt_proj: tuple[Tensor, Tensor],
+    A_log: Tensor,
+    D: Tensor,
+    out_proj: Tensor,
+) -> Weights:
+    """Arrange the parameters of a block; pairs are weight and bias, as in torch."""
+    d_model, d_inner = out_proj.shape
+    outer, inner = _padded(d_model, COLUMNS * LANES), _padded(d_inner, LANES)
+    columns = _padded(len(x_proj), COLUMNS * LANES)
+    x_and_z = F.pad(in_proj.view(2, d_inner, d_model), (0, 0, 0, inner - d_inner))
+    return Weights(
+        _array(torch.stack([*norm, torch.ones(d_model)]), 3, outer),
+        _array(x_and_z.flatten(0, 1).T, outer, 2 * inner),
+        _array(torch.cat([conv1d[0][:, 0].T, conv1d[1][None]]), None, inner),
+        _array(x_proj.T, inner, columns),
+        _array(torch.cat([dt_proj[0].T, dt_proj[1][None]]), None, inner),
+        _array(A_log.exp().mul(-math.log2(math.e)).T, None, inner),
+        _array(D[None], 1, inner),
+        _array(out_proj.T, inner, outer),
+    )
+
+
+def _padded(width: int, unit: int) -> int:
+    return -(-width // unit) * unit
+
+
+def _array(matrix: Tensor, rows: int | None, columns: int) -> Floats:
+    """Pad a matrix with zeros; torch starts it at a multiple of 64 bytes."""
+    missing = (rows or len(matrix)) - len(matrix)
+    padded = F.pad(matrix.detach(), (0, columns - matrix.shape[1], 0, missing))
+    array: Floats = padded.contiguous().numpy()
+    return array
+
+
+def _scratch(weights: Weights) -> Scratch:
+    inner, outer = weights.project_out.shape
+    past = len(weights.convolution) - 2
+    shapes = [(TOKENS, outer)] * 2 + [(past + TOKENS, 2 * inner)] + [(TOKENS, inner)] * 3
+    shapes += [(TOKENS, weights.project_x.shape[1]), weights.decay.shape]
+    return Scratch(*(torch.zeros(shape).numpy() for shape in shapes))
+
+
+def mamba_block(tokens: Tensor, weights: Weights, epsilon: float) -> Tensor:
+    """Return tokens + Mamba(LayerNorm(tokens)), without a graph for gradients.
+
+    Parameters
+    ----------
+    tokens : Tensor on the CPU, shape (batch, L, d_model)
+        Sequences; several are shared out to as many threads as PyTorch is set to use.
+    weights : Weights
+        See `pack`.
+    epsilon : float
+        Of the layer normalisation.
+
+    Returns
+    -------
+    Tensor of float32, shape (batch, L, d_model)
+    """
+    out = torch.empty(tokens.shape)
+    source, target = tokens.detach().float().contiguous().numpy(), out.numpy()
+
+    def run(sequence: int) -> None:
+        _run(source[sequence], epsilon, weights, _scratch(weights), target[sequence])
+
+    share_out(run, len(source))
+    return out
