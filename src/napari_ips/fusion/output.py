@@ -9,6 +9,7 @@ from typing import Any
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress, ProgressCallback
 from napari_ips.fusion.job import Job
+from napari_ips.io import LazyStack
 from napari_ips.io.pyramid import Kind
 from napari_ips.io.results import check_result_path, write_result
 from napari_ips.weights import package_version
@@ -28,8 +29,7 @@ def check_outputs(job: Job, outputs: Mapping[str, Path], overwrite: bool) -> Non
         twin = seen.setdefault(path.resolve(), name)
         if twin != name:
             raise IPSError(f"{path} is asked for twice: for {twin} and for {name}.")
-        source = job.stack.path
-        if source is not None and path.resolve().is_relative_to(source.resolve()):
+        if _belongs_to(path, job.stack):
             raise IPSError(f"{path} is, or lies in, the input; choose another place.")
         check_result_path(
             path,
@@ -72,6 +72,15 @@ def write_outputs(
             progress=tell,
         )
         written.touch()
+
+
+def _belongs_to(path: Path, stack: LazyStack) -> bool:
+    """Tell whether a path is that of a stack, lies in it, or is one of its slices."""
+    if stack.path is None:
+        return False
+    place, source = path.resolve(), stack.path.resolve()
+    beside = place.parent == source.parent and path.name in stack.slice_names
+    return beside or place.is_relative_to(source)
 
 
 def _coloured(job: Job, name: str) -> bool:

@@ -241,17 +241,17 @@ def _array_pixels(array: Any) -> Pixels:
 
 def _found(source: Source, axes: str | None, z_axis: int | None) -> tuple[Pixels, ...]:
     if isinstance(source, str | Path):
-        path = Path(source)
-        if not path.is_dir() or is_zarr(path):
-            return load(path)
-        files, name = images_in(path), str(path)
+        folder = Path(source)
+        if not folder.is_dir() or is_zarr(folder):
+            return load(folder)
+        files, name = images_in(folder), str(folder)
     else:
-        files, name = [Path(item) for item in source], "the list"
+        files, name, folder = [Path(item) for item in source], "the list", None
         if len(files) == 1:
             return _found(files[0], axes, z_axis)
     if axes is not None or z_axis is not None:
         raise IPSError("Axes cannot be chosen for a stack of files: each file is a slice.")
-    return (stack_of_files(files, name),)
+    return (stack_of_files(files, name, folder),)
 
 
 def _reopened(

@@ -27,8 +27,10 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(files, key=natural_key)
 
 
-def stack_of_files(files: Sequence[Path], name: str) -> Pixels:
+def stack_of_files(files: Sequence[Path], name: str, folder: Path | None) -> Pixels:
     """Make a stack of files in the order given, each of them one slice.
+
+    The stack lies in ``folder``, if they are all of its images, or else in the first.
 
     Sizes are compared by the headers; pixels are read file by file, when needed.
 
@@ -44,7 +46,7 @@ def stack_of_files(files: Sequence[Path], name: str) -> Pixels:
             f"A stack needs at least two slices, but {name} has {len(files)} "
             f"image{only}; if it is a stack, pass that file itself."
         )
-    slices = [_Slice(path) for path in files]
+    slices = [_Slice(file) for file in files]
     first = slices[0]
     for other in slices[1:]:
         if (other.shape, other.dtype) != (first.shape, first.dtype):
@@ -52,15 +54,16 @@ def stack_of_files(files: Sequence[Path], name: str) -> Pixels:
                 f"{other.path.name} ({_described(other)}) is unlike {first.path.name} "
                 f"({_described(first)}); all slices need one size and type."
             )
+    again = ([file.absolute() for file in files], name, folder and folder.absolute())
     return Pixels(
         name,
         _SliceFiles(slices),
         "ZYXS"[: 1 + len(first.shape)],
         first.metadata,
         max(one.chunk_bytes for one in slices),
-        (stack_of_files, ([path.absolute() for path in files], name)),
-        files[0].parent,
-        tuple(path.name for path in files),
+        (stack_of_files, again),
+        folder or files[0],
+        tuple(file.name for file in files),
     )
 
 
