@@ -38,7 +38,7 @@ def fuse_to_file(
     confidence: str | Path | None = None,
     axes: str | None = None,
     z_axis: int | None = None,
-    slices: tuple[int, int] | None = None,
+    slices: tuple[int | None, int | None] = (None, None),
     reference_channel: int | str | None = None,
     config: FuseConfig | None = None,
     resume: bool = False,
@@ -53,9 +53,9 @@ def fuse_to_file(
 
     Parameters
     ----------
-    source : path, list of paths, array, or LazyStack
-        What `napari_ips.io.open_stacks` opens, or a numpy, dask or zarr array. Time
-        points, channels and positions are fused one after another.
+    source : path, list of paths, array, or one or several LazyStack
+        What `napari_ips.io.open_stacks` opens or has opened, or a numpy, dask or zarr
+        array. Time points, channels and positions are fused one after another.
     output : path
         For the fused image: ``.ome.zarr``, ``.ome.tif``, ``.tif`` or ``.png``. With
         several positions, their numbers come before the suffix.
@@ -64,8 +64,9 @@ def fuse_to_file(
         fractions, times the z step where it is known; and how sure that is, 0 to 1.
     axes, z_axis
         See `napari_ips.io.open_stacks`.
-    slices : (int, int), optional
-        First slice to fuse, and the one after the last.
+    slices : (int or None, int or None)
+        First slice to fuse, and the one after the last, as Python counts: None leaves
+        that end open, negative numbers count from the end.
     reference_channel : int or str, optional
         Number or name of the channel that decides for all; by default each decides for
         itself.
@@ -115,12 +116,10 @@ def fuse_to_file(
 
 
 def _opened(source: Any, axes: str | None, z_axis: int | None) -> Sequence[LazyStack]:
-    if isinstance(source, LazyStack):
-        return [source]
-    of_paths = isinstance(source, list | tuple) and all(
-        isinstance(item, str | Path) for item in source
-    )
-    if isinstance(source, str | Path) or of_paths:
+    items = source if isinstance(source, list | tuple) else [source]
+    if items and all(isinstance(item, LazyStack) for item in items):
+        return items
+    if all(isinstance(item, str | Path) for item in items):
         return open_stacks(source, axes, z_axis)
     return [wrap_array(source, axes)]
 
@@ -128,16 +127,11 @@ def _opened(source: Any, axes: str | None, z_axis: int | None) -> Sequence[LazyS
 def _job(
     stack: LazyStack,
     outputs: Mapping[str, Path],
-    slices: tuple[int, int] | None,
+    slices: tuple[int | None, int | None],
     reference_channel: int | str | None,
     config: FuseConfig,
 ) -> Job:
-    first, end = slices or (0, stack.shape[2])
-    if not 0 <= first < end <= stack.shape[2]:
-        raise IPSError(
-            f"{stack.name} has the slices 0 to {stack.shape[2] - 1}; {first} to {end - 1} "
-            "are not all among them."
-        )
+    first, end = _chosen(slices, stack)
     reference = _reference(stack, reference_channel)
     together = 1 if reference is None else stack.shape[1]
     pixel_bytes = stack.dtype.itemsize * max(1, stack.samples) * together
@@ -146,6 +140,20 @@ def _job(
     folder = work_folder(outputs["fused"])
     config = config.model_copy(update={"tile": edge})
     return Job(folder, stack, config, (first, end), reference, keep)
+
+
+def _chosen(slices: tuple[int | None, int | None], stack: LazyStack) -> tuple[int, int]:
+    """Return the first slice that is fused, and the one after the last."""
+    count = stack.shape[2]
+    ends = zip(slices, (0, count), strict=True)
+    first, end = (open_end if end is None else end for end, open_end in ends)
+    first, end = (n + count if n < 0 else n for n in (first, end))
+    if not 0 <= first < end <= count:
+        told = ":".join("" if n is None else str(n) for n in slices)
+        raise IPSError(
+            f"{stack.name} has {count} slices, counted from 0; {told} are not among them."
+        )
+    return first, end
 
 
 def _reference(stack: LazyStack, channel: int | str | None) -> int | None:
