@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
 from napari_ips.errors import IPSError
 
@@ -49,12 +50,7 @@ class Config(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            told = first["msg"].removeprefix("Value error, ")
-            if first["type"] == "value_error" and not first["loc"]:
-                raise IPSError(f"{told[0].upper()}{told[1:]}.") from error
-            raise IPSError(f"{field}: {told} (got {first['input']!r})") from error
+            raise IPSError(_plainly(error.errors()[0])) from error
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -69,6 +65,29 @@ class Config(BaseModel):
         """Write the settings as TOML; fields that are None are left out."""
         values = self.model_dump(mode="json", exclude_none=True)
         Path(path).write_text(tomli_w.dumps(values), encoding="utf-8")
+
+
+def _plainly(error: ErrorDetails) -> str:
+    """Say in one line which setting is wrong, and what it must be."""
+    field = ".".join(str(part) for part in error["loc"])
+    told, value = error["msg"].removeprefix("Value error, "), error["input"]
+    if not field:
+        return f"{told[0].upper()}{told[1:]}."
+    if error["type"] == "missing":
+        return f"The setting {field} is missing."
+    if error["type"] == "extra_forbidden":
+        return f"There is no setting {field}; check how it is spelt."
+    if error["type"] == "literal_error":
+        choices = error["ctx"]["expected"].replace("'", "")
+        return f"{field} must be {choices}, not {value!r}."
+    rule = told.removeprefix("Input should be ")
+    if rule == told:
+        return f"{field}: {told} (not {value!r})."
+    # After a comma follows why the value is wrong, in terms of the parser.
+    rule = rule.partition(",")[0]
+    rule = rule.replace("greater than or equal to", "at least")
+    rule = rule.replace("less than or equal to", "at most")
+    return f"{field} must be {rule}, not {value!r}."
 
 
 class NetworkConfig(Config):
