@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from napari_ips.fusion.compute import Workers
 from napari_ips.fusion.evidence import log_odds
-from napari_ips.fusion.focus import focus_curve
 from napari_ips.fusion.scales import Evidence, halo, weighted
 from napari_ips.fusion.settings import FusionSettings
 from napari_ips.fusion.tiles import Area, Core, Shape, grown, scaled, within
@@ -15,9 +15,12 @@ from napari_ips.network import CrossImageFusionNetwork
 
 # Around a core, so that the next finer scale can be interpolated up to its border.
 _MARGIN = 2
-# A slice takes part at a finer scale if the coarser ones leave it this close to the best
-# one somewhere, in log-odds.
-_SKIP_MARGIN = 4.0
+# Edge of the cells in which focus energies are compared, pixels.
+_CELL = 32
+# A slice may be the sharpest in a cell if it has this share of the highest energy there,
+# above the lowest; and slices differ there if the highest is so many times the lowest.
+_NEAR = 0.35
+_STANDS_OUT = 2.0
 
 
 def window(core: Core, settings: FusionSettings) -> Area:
@@ -75,7 +78,7 @@ def core_evidence(
         needed = list(range(len(slices) - 1))
     else:
         sums = coarser.enlarged(area).sums.clone()
-        needed = _needed(Evidence(sums, area), settings.config.skip)
+        needed = _needed(slices, settings.config.skip)
 
     def compare(pairs: list[int]) -> None:
         odds = log_odds(network, slices, pairs, settings.config.precision)
@@ -97,14 +100,31 @@ def _weighted(
     return weighted(odds, below, above, scale, settings.scales, settings.smoothing)
 
 
-def _needed(coarser: Evidence, skip: bool) -> list[int]:
-    """Return the pairs with a slice that may still win somewhere in the area."""
-    evidence = coarser.mean()
-    if not skip:
-        return list(range(len(evidence)))
-    curve = focus_curve(evidence)
-    near = (curve > curve.amax(0) - _SKIP_MARGIN).flatten(1).any(1)
-    return torch.nonzero(near[1:] | near[:-1])[:, 0].tolist()
+def _needed(slices: Tensor, skip: bool) -> list[int]:
+    """Return the pairs of which a slice may be the sharpest somewhere.
+
+    The others are judged by the coarser scales alone. A slice may be the sharpest in a
+    cell if its focus energy comes near the highest there; in cells where no slice
+    stands out, as where there is nothing but noise, this scale has nothing to say.
+    """
+    pairs = range(len(slices) - 1)
+    if not skip or len(slices) == 2:
+        return list(pairs)
+    energy = _focus_energy(slices)
+    least, most = energy.amin(0), energy.amax(0)
+    telling = most > _STANDS_OUT * least
+    near = energy - least >= _NEAR * (most - least)
+    takes_part = (near & telling).flatten(1).any(1).tolist()
+    return [k for k in pairs if takes_part[k] or takes_part[k + 1]]
+
+
+def _focus_energy(slices: Tensor) -> Tensor:
+    """Return the mean square of the Laplacian in cells of (n, h, w)."""
+    inner = slices[:, 1:-1, 1:-1]
+    around = slices[:, :-2, 1:-1] + slices[:, 2:, 1:-1]
+    around = around + slices[:, 1:-1, :-2] + slices[:, 1:-1, 2:]
+    squares = (4 * inner - around).square()[:, None]
+    return F.avg_pool2d(squares, _CELL, ceil_mode=True)[:, 0]
 
 
 def _plain(odds: Tensor, area: Area) -> Evidence:
