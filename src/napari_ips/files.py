@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
@@ -49,13 +51,29 @@ def plainly_written(path: Path) -> Iterator[None]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Delete what killed programs left beside ``path`` of their attempts to write it."""
-    for leftover in path.parent.glob(f".{path.stem}.part*{path.suffix}*"):
-        remove(leftover)
+    """Undo what killed programs left beside ``path`` of their attempts to write it.
+
+    A folder that had stepped aside for one that never came gets its name back.
+    """
+    for old in _leftovers(path, "old"):
+        if os.path.lexists(path):
+            remove(old)
+        else:
+            os.replace(old, path)
+    for part in _leftovers(path, "part"):
+        remove(part)
 
 
 def _beside(path: Path, role: str) -> Path:
-    return path.with_name(f".{path.stem}.{role}{os.getpid()}{path.suffix}")
+    # Not the number of the process, which several machines may have in use at once.
+    return path.with_name(f".{path.stem}.{role}{secrets.token_hex(4)}{path.suffix}")
+
+
+def _leftovers(path: Path, role: str) -> list[Path]:
+    """Find what `_beside` named, and what was made beside that under longer names."""
+    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
+    name = re.compile(rf"\.{stem}\.{role}[0-9a-f]{{8}}{suffix}(\..*)?")
+    return [found for found in path.parent.iterdir() if name.fullmatch(found.name)]
 
 
 def _put_in_place(new: Path, path: Path) -> None:

@@ -6,16 +6,16 @@ that nothing unfinished passes for finished and nothing finished is done twice:
 - ``job.json``: what is fused, and how; a run with other choices does not resume it;
 - ``fused``, ``index``, ``depth``, ``confidence``: zarr arrays, a chunk for each tile;
 - ``done/T-C-TILE``: empty, for each tile whose pixels are written;
-- ``planes/T-C``: measured settings and coarse scales of a z-stack, while it is fused.
+- ``planes/T-C``: measured settings and coarse scales of a z-stack, while it is fused;
+- ``begun-NAME``, ``written-NAME``: empty, while and when an output is written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,12 +28,14 @@ from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.files import remove, written_whole
 from napari_ips.fusion.decide import FusedPart
-from napari_ips.fusion.tiles import CORE, Area, Core, Shape, cores
+from napari_ips.fusion.tiles import CORE, Core, Shape, cores
 from napari_ips.io import LazyStack
 from napari_ips.weights import find_weights
 
 MAPS = ("index", "depth", "confidence")
 _FORMAT = 1
+# Edge of the window, in pixels, by which inputs are told apart.
+_LOOK = 64
 
 
 @dataclass(frozen=True)
@@ -177,18 +179,20 @@ class Job:
             self.arrays[name][plane.t, c, y, x] = maps[name]
         self._mark(plane, tile).touch()
 
-    def is_done(self, plane: Plane, tile: Core) -> bool:
-        """Tell whether a tile is finished."""
-        return self._mark(plane, tile).exists()
-
-    def area(self, tile: Core) -> Area:
-        """Return the part of the image that a tile covers."""
-        return tile.in_image(self.image_shape)
+    def unfinished(self) -> dict[Plane, list[Core]]:
+        """Return the tiles that are not finished, for each plane that has any."""
+        done = set(os.listdir(self.folder / "done"))
+        left = {
+            plane: [t for t in self.tiles if self._mark(plane, t).name not in done]
+            for plane in self.planes
+        }
+        return {plane: tiles for plane, tiles in left.items() if tiles}
 
     def create(self) -> None:
         """Make the work folder, with arrays for results that are to come."""
         import zarr
 
+        description = json.dumps(self.description(), indent=1)
         self.folder.mkdir()
         edge = int(self.config.tile)
         for name in ("fused", *self.keep):
@@ -202,7 +206,7 @@ class Job:
         (self.folder / "done").mkdir()
         # Last: a folder without it was left before anything was in it.
         with written_whole(self.folder / "job.json") as path:
-            path.write_text(json.dumps(self.description(), indent=1))
+            path.write_text(description)
 
     def check_same(self) -> None:
         """Raise IPSError if what the work folder holds is not this very job."""
@@ -212,51 +216,55 @@ class Job:
         if other:
             raise IPSError(
                 f"The stopped run differs in: {', '.join(other)}. Give the same input and "
-                "options as before, or start anew with --overwrite."
+                "options as before, or start anew with --overwrite instead of --resume."
             )
 
     def description(self) -> dict[str, Any]:
-        """Return all that the result depends on, in values of JSON."""
-        weights = find_weights(self.config.weights).read_bytes()
-        config = self.config.model_dump(mode="json")
-        for irrelevant in ("device", "backend", "weights"):
-            del config[irrelevant]
-        return {
+        """Return what has to be the same for a run to be resumed, in values of JSON."""
+        return self.choices() | {
             "format": _FORMAT,
-            "input": _signature(self.stack),
-            "slices": list(self.z),
-            "reference channel": self.reference,
+            "pixels": _fingerprint(self.stack),
             "maps": sorted(self.keep),
-            "weights": hashlib.sha256(weights).hexdigest(),
-            **config,
+            "tile": self.config.tile,
         }
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from working on this job."""
-        from filelock import FileLock, Timeout
+    def choices(self) -> dict[str, Any]:
+        """Return what the result depends on, beside the pixels, in values of JSON."""
+        weights = find_weights(self.config.weights).read_bytes()
+        chosen = self.config.model_dump(
+            mode="json", exclude={"device", "backend", "weights", "tile"}
+        )
+        return {
+            "input": self.stack.name,
+            "shape": list(self.stack.shape),
+            "dtype": str(self.stack.dtype),
+            "slices": list(self.z),
+            "reference channel": self.reference,
+            "weights": hashlib.sha256(weights).hexdigest(),
+            **chosen,
+        }
 
-        path = self.folder.with_name(f"{self.folder.name}.lock")
-        lock = FileLock(path)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise IPSError(
-                f"Another program is fusing into {self.folder}; wait for it, or stop it."
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-            path.unlink(missing_ok=True)
+    @property
+    def empty(self) -> bool:
+        """Whether nothing in the work folder would have to be done again."""
+        begun = any((self.folder / name).exists() for name in ("planes", "input"))
+        return not begun and not os.listdir(self.folder / "done")
+
+    def clear(self) -> None:
+        """Delete what is not needed any more when all outputs are written."""
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                remove(path)
 
     def discard(self) -> None:
         """Delete the work folder."""
+        # First: without it, what a killed program leaves of the rest counts for nothing.
+        (self.folder / "job.json").unlink(missing_ok=True)
         remove(self.folder)
 
     def discard_scratch(self, plane: Plane) -> None:
         """Delete what was needed while a plane was fused."""
-        shutil.rmtree(self.scratch(plane), ignore_errors=True)
+        remove(self.scratch(plane))
 
     def _mark(self, plane: Plane, tile: Core) -> Path:
         return self.folder / "done" / f"{plane.key}-{tile.key}"
@@ -264,27 +272,28 @@ class Job:
 
 def work_folder(output: Path) -> Path:
     """Return the folder in which an output comes to be."""
-    return output.with_name(f".{output.name}.partial")
+    return output.absolute().with_name(f".{output.name}.partial")
 
 
 def with_position(path: Path, stack: LazyStack, stacks: Sequence[LazyStack]) -> Path:
-    """Return the path for one of several positions: their names come before the suffix."""
+    """Return the path for one of several positions: its number comes before the suffix."""
     if len(stacks) == 1:
         return path
-    number = stacks.index(stack)
-    stem, dot, suffix = path.name.partition(".")
-    return path.with_name(f"{stem}_position{number:03d}{dot}{suffix}")
+    suffix = "".join(
+        path.suffixes[-2:] if ".ome" in path.suffixes[-2:-1] else [path.suffix]
+    )
+    stem = path.name.removesuffix(suffix)
+    return path.with_name(f"{stem}_position{stacks.index(stack):03d}{suffix}")
 
 
-def _signature(stack: LazyStack) -> dict[str, Any]:
-    """Tell an input from others, as far as that goes without reading all of it."""
-    told: dict[str, Any] = {
-        "name": stack.name,
-        "shape": list(stack.shape),
-        "samples": stack.samples,
-        "dtype": str(stack.dtype),
-    }
+def _fingerprint(stack: LazyStack) -> str:
+    """Tell pixels from others, as far as that goes without reading all of them."""
+    digest = hashlib.sha256()
     if stack.path is not None and stack.path.is_file():
         state = stack.path.stat()
-        told |= {"bytes": state.st_size, "changed": state.st_mtime_ns}
-    return told
+        digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
+    times, channels, slices, *shape = stack.shape
+    y, x = (slice(n // 2, n // 2 + _LOOK) for n in shape)
+    for t, c, z in ((0, 0, 0), (times - 1, channels - 1, slices - 1)):
+        digest.update(stack.read(t, c, slice(z, z + 1), y, x).tobytes())
+    return digest.hexdigest()

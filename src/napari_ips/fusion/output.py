@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress, ProgressCallback
+from napari_ips.files import plainly_written
 from napari_ips.fusion.job import Job
 from napari_ips.io import LazyStack
 from napari_ips.io.pyramid import Kind
@@ -40,6 +41,16 @@ def check_outputs(job: Job, outputs: Mapping[str, Path], overwrite: bool) -> Non
         )
 
 
+def is_begun(job: Job, name: str) -> bool:
+    """Tell whether what is found under the name of an output is of this job, or may go."""
+    return _mark(job, "begun", name).exists()
+
+
+def all_written(job: Job, outputs: Mapping[str, Path]) -> bool:
+    """Tell whether all that is left of a job is to delete its work folder."""
+    return all(_mark(job, "written", name).exists() for name in outputs)
+
+
 def write_outputs(
     job: Job,
     outputs: Mapping[str, Path],
@@ -48,13 +59,13 @@ def write_outputs(
 ) -> None:
     """Write the fused image and the maps, those that a killed run has not yet written."""
     for name, path in outputs.items():
-        begun, written = (job.folder / f"{mark}-{name}" for mark in ("begun", "written"))
+        written = _mark(job, "written", name)
         if written.exists():
             continue
-        if path.exists() and not overwrite and not begun.exists():
+        if path.exists() and not overwrite and not is_begun(job, name):
             raise IPSError(f"{path} has come to exist meanwhile; move it away.")
-        # From here on, what is found under the name is of this run, or may go.
-        begun.touch()
+        with plainly_written(job.folder):
+            _mark(job, "begun", name).touch()
 
         def tell(done: int, total: int, name: str = name) -> None:
             if callback:
@@ -71,7 +82,12 @@ def write_outputs(
             overwrite=True,
             progress=tell,
         )
-        written.touch()
+        with plainly_written(job.folder):
+            written.touch()
+
+
+def _mark(job: Job, step: str, name: str) -> Path:
+    return job.folder / f"{step}-{name}"
 
 
 def _belongs_to(path: Path, stack: LazyStack) -> bool:
@@ -98,15 +114,8 @@ def _title(job: Job, name: str) -> str:
 
 def _provenance(job: Job) -> dict[str, Any]:
     """Tell how a result came about; nothing that differs between equal runs."""
-    description = job.description()
-    del description["format"]
-    description["input"] = {
-        key: description["input"][key] for key in ("name", "shape", "dtype")
-    }
-    # The size of the tiles changes nothing.
-    del description["tile"]
     return {
         "version": package_version(),
         "weights name": Path(job.config.weights).name,
-        **description,
+        **job.choices(),
     }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from napari_ips.config import FuseConfig
-from napari_ips.files import written_whole
+from napari_ips.files import plainly_written, written_whole
 from napari_ips.fusion.scales import Evidence
 from napari_ips.fusion.settings import FusionSettings
 from napari_ips.fusion.tiles import CORE, Area, Core, Shape, scaled
@@ -27,6 +27,7 @@ class LevelOnDisk:
         import zarr
 
         self.scale = scale
+        self._folder = folder
         self._array: Any = zarr.open_array(folder / "level", mode="r+")
 
     @staticmethod
@@ -34,13 +35,14 @@ class LevelOnDisk:
         """Make the array; each tile fills chunks of its own."""
         import zarr
 
-        zarr.create_array(
-            folder / "level",
-            shape=(slices, *scaled(shape, scale)),
-            chunks=(slices, CORE // 2, CORE // 2),
-            dtype="float32",
-            overwrite=True,
-        )
+        with plainly_written(folder):
+            zarr.create_array(
+                folder / "level",
+                shape=(slices, *scaled(shape, scale)),
+                chunks=(slices, CORE // 2, CORE // 2),
+                dtype="float32",
+                overwrite=True,
+            )
         return LevelOnDisk(folder, scale)
 
     def read(self, area: Area) -> Tensor:
@@ -49,7 +51,8 @@ class LevelOnDisk:
 
     def write(self, area: Area, values: Tensor) -> None:
         """Put in the part of one tile."""
-        self._array[:, *area] = values.numpy()
+        with plainly_written(self._folder):
+            self._array[:, *area] = values.numpy()
 
 
 class EvidenceOnDisk:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import product
 from typing import Any
 
+from napari_ips.events import Progress, ProgressCallback
 from napari_ips.files import plainly_written
 from napari_ips.fusion.job import Job
 from napari_ips.io import LazyStack, wrap_array
@@ -14,7 +15,7 @@ _LARGEST_CHUNK = 32 * 2**20
 _CHUNK = 1024
 
 
-def spooled(job: Job, *, for_cluster: bool) -> LazyStack:
+def spooled(job: Job, for_cluster: bool, callback: ProgressCallback | None) -> LazyStack:
     """Return the stack of a job, or a copy in its work folder that is read faster.
 
     A copy is made of stacks whose chunks are so large that reading them for every tile
@@ -43,8 +44,11 @@ def spooled(job: Job, *, for_cluster: bool) -> LazyStack:
                 overwrite=True,
             )
             every = slice(None)
-            for t, c, z in product(range(times), range(channels), range(*job.z)):
+            places = list(product(range(times), range(channels), range(*job.z)))
+            for n, (t, c, z) in enumerate(places, start=1):
                 copy[t, c, z] = stack.read(t, c, slice(z, z + 1), every, every)[0]
+                if callback:
+                    callback(Progress("copying", n, len(places)))
             done.touch()
     axes = "TCZYXS"[: copy.ndim]
     return wrap_array(copy, axes, stack.metadata)

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress, ProgressCallback, TileDone
-from napari_ips.files import remove, remove_leftovers
+from napari_ips.files import plainly_written
 from napari_ips.fusion.compute import Runner
 from napari_ips.fusion.engine import Engine
 from napari_ips.fusion.job import MAPS, Job, Plane, with_position, work_folder
 from napari_ips.fusion.memory import tile_edge
-from napari_ips.fusion.output import check_outputs, write_outputs
-from napari_ips.fusion.scales import scales_for
+from napari_ips.fusion.output import all_written, check_outputs, write_outputs
 from napari_ips.fusion.scratch import LevelOnDisk, load_settings, save_settings
 from napari_ips.fusion.spool import spooled
+from napari_ips.fusion.stack import MOST_SLICES
+from napari_ips.fusion.start import begin, has_to_run, locked, stopped_tile
 from napari_ips.fusion.survey import fill_level, measure
 from napari_ips.fusion.tiles import Core
 from napari_ips.io import LazyStack, open_stacks, wrap_array
 
 if TYPE_CHECKING:
     from distributed import Client
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 def fuse_to_file(
@@ -96,23 +100,49 @@ def fuse_to_file(
     wanted = {"fused": output, "index": index, "depth": depth, "confidence": confidence}
     paths = {name: Path(path) for name, path in wanted.items() if path is not None}
     stacks = _opened(source, axes, z_axis)
-    written = []
+    jobs = []
     for stack in stacks:
         outputs = {n: with_position(p, stack, stacks) for n, p in paths.items()}
-        job = _job(stack, outputs, slices, reference_channel, config or FuseConfig())
+        job = _job(
+            stack, outputs, slices, reference_channel, config or FuseConfig(), resume
+        )
         check_outputs(job, outputs, overwrite or resume)
-        with job.locked():
-            _start(job, outputs, resume=resume, overwrite=overwrite)
-            try:
-                _run(job, client, callback)
-                write_outputs(job, outputs, overwrite, callback)
-            except IPSError as error:
-                raise IPSError(
-                    f"{error} What is finished is kept: --resume goes on with it."
-                ) from error
+        jobs.append((job, outputs))
+    with locked(work_folder(paths["fused"])):
+        todo = [
+            (job, outputs)
+            for job, outputs in jobs
+            if has_to_run(job, outputs, resume=resume, overwrite=overwrite)
+        ]
+        for job, outputs in todo:
+            begin(job, resume=resume)
+            _finish(job, outputs, overwrite, client, callback)
+        # Not before, so that a resumed run knows the positions that are finished.
+        for job, _ in todo:
             job.discard()
-        written.append(outputs)
-    return written
+    return [outputs for _, outputs in jobs]
+
+
+def _finish(
+    job: Job,
+    outputs: Mapping[str, Path],
+    overwrite: bool,
+    client: Client | None,
+    callback: ProgressCallback | None,
+) -> None:
+    """Do what is left of a job, all but to delete its work folder."""
+    try:
+        if not all_written(job, outputs):
+            _run(job, client, callback)
+            write_outputs(job, outputs, overwrite, callback)
+    except IPSError as error:
+        if job.empty:
+            job.discard()
+            raise
+        raise IPSError(
+            f"{error} What is finished is kept: --resume goes on with it."
+        ) from error
+    job.clear()
 
 
 def _opened(source: Any, axes: str | None, z_axis: int | None) -> Sequence[LazyStack]:
@@ -130,14 +160,16 @@ def _job(
     slices: tuple[int | None, int | None],
     reference_channel: int | str | None,
     config: FuseConfig,
+    resume: bool,
 ) -> Job:
     first, end = _chosen(slices, stack)
     reference = _reference(stack, reference_channel)
     together = 1 if reference is None else stack.shape[1]
     pixel_bytes = stack.dtype.itemsize * max(1, stack.samples) * together
-    edge = tile_edge(config, end - first, pixel_bytes)
     keep = tuple(name for name in MAPS if name in outputs)
     folder = work_folder(outputs["fused"])
+    edge = stopped_tile(folder) if resume and config.tile == "auto" else None
+    edge = edge or tile_edge(config, end - first, pixel_bytes)
     config = config.model_copy(update={"tile": edge})
     return Job(folder, stack, config, (first, end), reference, keep)
 
@@ -148,6 +180,10 @@ def _chosen(slices: tuple[int | None, int | None], stack: LazyStack) -> tuple[in
     ends = zip(slices, (0, count), strict=True)
     first, end = (open_end if end is None else end for end, open_end in ends)
     first, end = (n + count if n < 0 else n for n in (first, end))
+    if end > MOST_SLICES:
+        raise IPSError(
+            f"{stack.name} has {count} slices; at most {MOST_SLICES} can be numbered."
+        )
     if not 0 <= first < end <= count:
         told = ":".join("" if n is None else str(n) for n in slices)
         raise IPSError(
@@ -172,41 +208,16 @@ def _reference(stack: LazyStack, channel: int | str | None) -> int | None:
     )
 
 
-def _start(job: Job, outputs: Mapping[str, Path], *, resume: bool, overwrite: bool) -> None:
-    """Make the work folder, or check that the one which is there can be resumed."""
-    if job.started and resume:
-        job.check_same()
-        return
-    if job.started and not overwrite:
-        raise IPSError(
-            f"A stopped run of {outputs['fused']} is there; go on with --resume, or start "
-            "anew with --overwrite."
-        )
-    for path in outputs.values():
-        if path.exists() and not overwrite:
-            what = "is finished already" if resume else "exists already"
-            raise IPSError(f"{path} {what}; use --overwrite to replace it.")
-    for path in outputs.values():
-        remove_leftovers(path)
-    remove(job.folder)
-    job.create()
-
-
 def _run(job: Job, client: Client | None, callback: ProgressCallback | None) -> None:
     """Fuse all tiles that are not finished yet."""
-    todo = {
-        plane: [tile for tile in job.tiles if not job.is_done(plane, tile)]
-        for plane in job.planes
-    }
+    todo = job.unfinished()
+    if not todo:
+        return
     total = len(job.planes) * len(job.tiles)
     done = total - sum(map(len, todo.values()))
-    if done == total:
-        return
-    job = replace(job, stack=spooled(job, for_cluster=client is not None))
+    job = replace(job, stack=spooled(job, client is not None, callback))
     with _runner(job, client) as (runner, fuse):
         for plane, tiles in todo.items():
-            if not tiles:
-                continue
             _prepare(job, plane, runner, callback)
             for tile, _ in runner.tiles(partial(fuse, plane), tiles):
                 done += 1
@@ -238,14 +249,34 @@ def _prepare(
     folder = job.scratch(plane)
     if load_settings(folder, job.config) is not None:
         return
-    if callback:
-        callback(Progress("measuring", 0, 1))
-    folder.mkdir(parents=True, exist_ok=True)
-    read, shape = job.readers(plane)[0], job.image_shape
-    settings = measure(read, job.slices, shape, job.tiles, job.config, runner)
-    if 2 * job.top in scales_for(shape):
+    with plainly_written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    read, shape, tiles = job.readers(plane)[0], job.image_shape, job.tiles
+    telling = _Telling(runner, "measuring", len(tiles), callback)
+    settings = measure(read, job.slices, shape, tiles, job.config, telling)
+    if 2 * job.top in settings.scales:
+        telling = _Telling(runner, "scaling down", len(tiles), callback)
         level = LevelOnDisk.create(folder, job.slices, shape, 2 * job.top)
-        fill_level(read, job.tiles, level, settings, runner)
+        fill_level(read, tiles, level, settings, telling)
     save_settings(folder, settings)
-    if callback:
-        callback(Progress("measuring", 1, 1))
+
+
+class _Telling:
+    """A runner that tells how far it got with a task."""
+
+    def __init__(
+        self, runner: Runner, task: str, total: int, callback: ProgressCallback | None
+    ) -> None:
+        self._runner = runner
+        self._task = task
+        self._total = total
+        self._callback = callback
+
+    def tiles(
+        self, function: Callable[[_In], _Out], items: Iterable[_In]
+    ) -> Iterator[tuple[_In, _Out]]:
+        """Apply a function to all items; see `Runner`."""
+        for done, found in enumerate(self._runner.tiles(function, items), start=1):
+            if self._callback:
+                self._callback(Progress(self._task, done, self._total))
+            yield found

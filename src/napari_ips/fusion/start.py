@@ -1,0 +1,98 @@
+"""Before jobs begin: one program at a time, and what earlier runs have left."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from napari_ips.errors import IPSError
+from napari_ips.files import plainly_written, remove_leftovers
+from napari_ips.fusion.job import Job
+from napari_ips.fusion.output import is_begun
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other programs from working in the same work folder.
+
+    Raises
+    ------
+    IPSError
+        If another one does so already.
+    """
+    from filelock import FileLock, Timeout
+
+    path = folder.with_name(f"{folder.name}.lock")
+    lock = FileLock(path)
+    with plainly_written(path):
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise IPSError(
+                f"Another program is fusing into {folder}; wait for it, or stop it."
+            ) from error
+    try:
+        yield
+    finally:
+        # While it is still held, else it might be another program's; where a file that
+        # is open cannot be deleted, the lock does so itself.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+def stopped_tile(folder: Path) -> int | None:
+    """Return the edge of the tiles of the run that was stopped in a work folder."""
+    try:
+        return int(json.loads((folder / "job.json").read_text())["tile"])
+    except FileNotFoundError:
+        return None
+
+
+def has_to_run(
+    job: Job, outputs: Mapping[str, Path], *, resume: bool, overwrite: bool
+) -> bool:
+    """Tell whether a job is to be begun or resumed, or was finished before.
+
+    Raises
+    ------
+    IPSError
+        If it can be neither, or it is not clear which.
+    """
+    for path in outputs.values():
+        remove_leftovers(path)
+    existing = [path for path in outputs.values() if os.path.lexists(path)]
+    if job.started:
+        if not resume and not overwrite:
+            raise IPSError(
+                f"A stopped run of {outputs['fused']} is there; go on with --resume, or "
+                "start anew with --overwrite."
+            )
+        if resume:
+            job.check_same()
+            existing = [
+                p
+                for name, p in outputs.items()
+                if p in existing and not is_begun(job, name)
+            ]
+    elif resume and not overwrite and len(existing) == len(outputs):
+        _log.warning("%s is finished already; nothing was done.", outputs["fused"])
+        return False
+    if existing and not overwrite:
+        raise IPSError(f"{existing[0]} exists already; use --overwrite to replace it.")
+    return True
+
+
+def begin(job: Job, *, resume: bool) -> None:
+    """Make the work folder, unless there is one to be resumed."""
+    if job.started and resume:
+        return
+    with plainly_written(job.folder):
+        job.discard()
+        job.create()
