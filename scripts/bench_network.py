@@ -43,13 +43,12 @@ def parts(
     network: CrossImageFusionNetwork, slices: Tensor
 ) -> dict[str, Callable[[], object]]:
     """Return what makes up a decision, ready to be timed."""
-    features = torch.cat([network.encode(image[None]) for image in slices], dim=1)
-    joined = torch.cat([features, features], dim=1)
+    encoded = [network.encode(image[None]) for image in slices]
+    features = torch.cat(encoded, dim=1)
     return {
-        "encoder, twice": lambda: [network.encode(image[None]) for image in slices],
-        "local branch": lambda: network.local_branch(features),
-        "global branch": lambda: network.global_branch(features),
-        "reconstruction": lambda: network.reconstruction(joined),
+        "encode twice": lambda: [network.encode(image[None]) for image in slices],
+        "decide": lambda: network.decide(*encoded),
+        "of which global": lambda: network.global_branch(features),
     }
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from napari_ips import CrossImageFusionNetwork, IPSError
 from napari_ips.network import Mamba
+from napari_ips.weights import load_weights
 
 SMALL = {"width": 4, "local_blocks": 1, "mamba_blocks": 2, "d_state": 4}
 
@@ -24,6 +27,47 @@ def test_any_height_and_width(stride, size, output):
     a, b = torch.rand((3, 2, *size)), torch.rand((3, 2, *size))
     assert net.fuse(a, b).shape == (3, 2, *size)
     assert net(a, b).shape == (3, 1 if output == "selection" else 2, *size)
+
+
+@given(
+    st.integers(1, 40),
+    st.integers(1, 60),
+    st.sampled_from([1, 2, 4]),
+    st.sampled_from([3, 16]),
+    st.integers(1, 2),
+)
+def test_inference_equals_what_training_computes(height, width, stride, channels, batch):
+    """On the CPU they are different kernels; the tolerance is float32 rounding."""
+    net = network(width=channels, global_stride=stride)
+    sources = torch.rand((2, batch, 1, height, width))
+    trained = net(*sources)
+    assert trained.requires_grad
+    for no_gradients in (torch.no_grad, torch.inference_mode):
+        with no_gradients():
+            inferred = net(*sources)
+        torch.testing.assert_close(inferred, trained.detach(), atol=2e-6, rtol=2e-5)
+
+
+def test_shipped_weights_infer_what_they_were_trained_to():
+    net, _ = load_weights("default")
+    sources = torch.rand((2, 1, 1, 75, 131), generator=torch.Generator().manual_seed(0))
+    trained = net(*sources).detach()
+    with torch.inference_mode():
+        inferred = net(*sources)
+    assert (inferred - trained).abs().max() < 5e-6 * trained.abs().max()
+
+
+def test_autocast_infers_nearly_the_same():
+    net, _ = load_weights("default")
+    sources = torch.rand((2, 1, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        exact = net(*sources)
+        encoded = [net.encode(source) for source in sources]
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = net(*sources)
+            encoded_before = net.decide(*encoded)
+    assert (encoded_before - exact).square().mean() < 1e-3 * exact.square().mean()
+    assert (rough - exact).square().mean() < 1e-3 * exact.square().mean()
 
 
 def test_selection_invents_no_intensities():

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_ips.config import NetworkConfig
-from napari_ips.scan import fuses_blocks, selective_scan
+from napari_ips.scan import fuses_blocks, infers_on_cpu, selective_scan
 from napari_ips.scan.conv import causal_conv1d
 
 
@@ -257,11 +257,21 @@ class CrossImageFusionNetwork(nn.Module):
         padding = (0, -width % stride, 0, -height % stride)
         if any(padding):
             features = F.pad(features, padding, mode="replicate")
-        joined = torch.cat(
-            [self.local_branch(features), self.global_branch(features)], dim=1
-        )
-        raw: Tensor = self.reconstruction(joined)[..., :height, :width]
+        hidden = self._joined(features, self.global_branch(features))
+        raw: Tensor = self.reconstruction[-1](hidden)[..., :height, :width]
         return raw
+
+    def _joined(self, features: Tensor, maps: Tensor) -> Tensor:
+        """Join the local branch of the features with the maps of the global one."""
+        join, rectify, _ = self.reconstruction
+        if infers_on_cpu(features):
+            from napari_ips import winograd
+
+            if winograd.fits(features.shape[1]):
+                convs = [m for m in self.local_branch.modules() if isinstance(m, nn.Conv2d)]
+                return winograd.join(features, maps, convs, cast(nn.Conv2d, join))
+        out: Tensor = rectify(join(torch.cat([self.local_branch(features), maps], dim=1)))
+        return out
 
     def forward(self, source1: Tensor, source2: Tensor) -> Tensor:
         """Return `decide` for two sources of shape (batch, in_channels, H, W)."""

@@ -7,7 +7,8 @@ from napari_ips.scan.dispatch import (
     backends,
     choose_backend,
     fuses_blocks,
+    infers_on_cpu,
     selective_scan,
 )
 
-__all__ = ["backends", "choose_backend", "fuses_blocks", "selective_scan"]
+__all__ = ["backends", "choose_backend", "fuses_blocks", "infers_on_cpu", "selective_scan"]

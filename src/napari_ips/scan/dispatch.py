@@ -63,12 +63,22 @@ def choose_backend(
     raise AssertionError("unreachable: chunked is always usable")
 
 
-def fuses_blocks(tokens: Tensor, backend: str = "auto") -> bool:
-    """Return whether a whole Mamba block is computed at once: on the CPU, to infer only.
+def infers_on_cpu(tensor: Tensor) -> bool:
+    """Return whether the kernels that only infer, in float32 on the CPU, can be used."""
+    return (
+        tensor.device.type == "cpu"
+        and tensor.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
 
-    The kernel computes in float32, also where autocast would have used less.
+
+def fuses_blocks(tokens: Tensor, backend: str = "auto") -> bool:
+    """Return whether a whole Mamba block is computed at once, on the CPU and to infer only.
+
+    That is in float32 also where autocast would have used less.
     """
-    if torch.is_grad_enabled() or tokens.device.type != "cpu":
+    if tokens.device.type != "cpu" or torch.is_grad_enabled():
         return False
     if tokens.dtype != torch.float32 and not torch.is_autocast_enabled("cpu"):
         return False

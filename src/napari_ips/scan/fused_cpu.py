@@ -25,6 +25,7 @@ from napari_ips.scan.lanes import (
     add,
     add_product,
     exp2,
+    inner,
     load,
     load_tile,
     multiply,
@@ -70,14 +71,14 @@ class Scratch(NamedTuple):
     state: Floats  # (n, e)
 
 
-@nb.njit
+@inner
 def _copy(source, source_row, rows, columns, target, target_row):
     for t in range(rows):
         for k in range(columns):
             target[target_row + t, k] = source[source_row + t, k]
 
 
-@nb.njit
+@inner
 def _normalise(tokens, count, weight, channels, epsilon, out):
     """Layer normalisation of the first ``count`` rows."""
     width = tokens.shape[1]
@@ -97,18 +98,18 @@ def _normalise(tokens, count, weight, channels, epsilon, out):
             store(out, t, k, multiply_add(scaled, load(weight, 0, k), load(weight, 1, k)))
 
 
-@nb.njit
+@inner
 def _project(x, count, weight, out, row, accumulate):
     """Put x @ weight to ``out`` from ``row`` on, or add it; rows to the next tile too."""
     for t in range(0, count, ROWS):
         for n in range(0, weight.shape[1], COLUMNS * LANES):
             tile = load_tile(out, row + t, n) if accumulate else zero_tile()
             for k in range(weight.shape[0]):
-                tile = add_product(tile, x, t, k, weight, n)
+                tile = add_product(tile, x, t, k, weight, k, n)
             store_tile(out, row + t, n, tile)
 
 
-@nb.njit
+@inner
 def _convolve(x, count, weight, out):
     """Causal convolution with SiLU; row t + taps - 1 of x is token t."""
     taps = weight.shape[0] - 1
@@ -120,7 +121,7 @@ def _convolve(x, count, weight, out):
             store(out, t, k, silu(y))
 
 
-@nb.njit
+@inner
 def _step_sizes(x, count, weight, u, step, drive):
     """Step sizes from the first columns of x, and their products with u."""
     rank = weight.shape[0] - 1
@@ -134,7 +135,7 @@ def _step_sizes(x, count, weight, u, step, drive):
             store(drive, t, k, multiply(y, load(u, t, k)))
 
 
-@nb.njit
+@inner
 def _scan(step, drive, count, decay, x, first, skip, state, y):
     """Add the scan to y, which holds u before; column ``first`` of x is the first of B."""
     states = decay.shape[0]
@@ -155,7 +156,7 @@ def _scan(step, drive, count, decay, x, first, skip, state, y):
             store(state, n, k, s)
 
 
-@nb.njit
+@inner
 def _gate(y, count, xz, row):
     """Multiply y by the SiLU of the second half of xz."""
     width = y.shape[1]
@@ -227,11 +228,21 @@ def _array(matrix: Tensor, rows: int | None, columns: int) -> Floats:
 
 
 def _scratch(weights: Weights) -> Scratch:
+    def zeros(*shape: int) -> Floats:
+        return torch.zeros(shape).numpy()
+
     inner, outer = weights.project_out.shape
     past = len(weights.convolution) - 2
-    shapes = [(TOKENS, outer)] * 2 + [(past + TOKENS, 2 * inner)] + [(TOKENS, inner)] * 3
-    shapes += [(TOKENS, weights.project_x.shape[1]), weights.decay.shape]
-    return Scratch(*(torch.zeros(shape).numpy() for shape in shapes))
+    return Scratch(
+        rows=zeros(TOKENS, outer),
+        normed=zeros(TOKENS, outer),
+        xz=zeros(past + TOKENS, 2 * inner),
+        u=zeros(TOKENS, inner),
+        step=zeros(TOKENS, inner),
+        drive=zeros(TOKENS, inner),
+        x=zeros(TOKENS, weights.project_x.shape[1]),
+        state=zeros(*weights.decay.shape),
+    )
 
 
 def mamba_block(tokens: Tensor, weights: Weights, epsilon: float) -> Tensor:

@@ -8,17 +8,21 @@ The functions write LLVM's instructions, for kernels that are built of many smal
 would take numba several times as long to compile.
 """
 
-# mypy: disable-error-code="no-untyped-def, import-untyped, attr-defined"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# mypy: disable-error-code="import-untyped, attr-defined"
 from __future__ import annotations
 
 import math
 from typing import Any
 
 from llvmlite import binding, ir
-from numba import extending
+from numba import extending, njit
 from numba.core import cgutils, types
 
 intrinsic: Any = extending.intrinsic
+
+# For parts of a kernel: compiled faster, as Python cannot call them.
+inner: Any = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def _host_lanes() -> int:
@@ -143,10 +147,12 @@ def _elementwise(count, compute):
 
 
 add = _elementwise(2, lambda builder, a, b: builder.fadd(a, b))
+subtract = _elementwise(2, lambda builder, a, b: builder.fsub(a, b))
 multiply = _elementwise(2, lambda builder, a, b: builder.fmul(a, b))
 multiply_add = _elementwise(3, _multiply_add)
 exp2 = _elementwise(1, _exp2)
 silu = _elementwise(1, _silu)
+larger = _elementwise(2, _larger)
 softplus = _elementwise(1, _softplus)
 
 
@@ -240,13 +246,13 @@ def store_tile(typingctx, array, row, column, tile):
 
 
 @intrinsic
-def add_product(typingctx, tile, x, row, k, weight, column):
-    """Add x[row : row + ROWS, k] times the vectors from weight[k, column] on to a tile."""
+def add_product(typingctx, tile, x, row, k, weight, weight_row, column):
+    """Add x[row : row + ROWS, k] times weight[weight_row, column and on] to a tile."""
 
     def codegen(context, builder, signature, args):
-        tile, x, row, k, weight, column = args
+        tile, x, row, k, *weight_at = args
         sums = cgutils.unpack_tuple(builder, tile)
-        first = _address(context, builder, signature.args[4], weight, k, column)
+        first = _address(context, builder, signature.args[4], *weight_at)
         steps = [ir.Constant(k.type, n * LANES) for n in range(COLUMNS)]
         weights = [_load(builder, builder.gep(first, [step])) for step in steps]
         for m in range(ROWS):
@@ -258,4 +264,4 @@ def add_product(typingctx, tile, x, row, k, weight, column):
                 sums[which] = _multiply_add(builder, value, weights[n], sums[which])
         return context.make_tuple(builder, _TILE, sums)
 
-    return _TILE(_TILE, x, _INDEX, _INDEX, weight, _INDEX), codegen
+    return _TILE(_TILE, x, _INDEX, _INDEX, weight, _INDEX, _INDEX), codegen
