@@ -81,8 +81,12 @@ def _compare(
         needed = sorted({z for k in some for z in (k, k + 1)})
         features = {z: features[z] for z in needed if z in features}
         missing = [z for z in needed if z not in features]
-        encoded = network.encode(slices[missing, None])
-        features |= dict(zip(missing, encoded.chunk(len(missing)), strict=True))
+        # One by one on the CPU, whatever is missing: in a batch, rounding is another, and
+        # the result would depend on how many threads share the pairs.
+        for first in range(0, len(missing), batch):
+            group = missing[first : first + batch]
+            encoded = network.encode(slices[group, None])
+            features |= dict(zip(group, encoded.split(1), strict=True))
         above = torch.cat([features[k + 1] for k in some])
         below = torch.cat([features[k] for k in some])
         raw = network.decide(above, below)[:, 0, :height, :width]

@@ -1,0 +1,19 @@
+"""What the network says of slices does not depend on how the work is shared out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from napari_ips.fusion.evidence import log_odds
+from napari_ips.network import CrossImageFusionNetwork
+
+
+@pytest.mark.parametrize("share", [1, 2, 3])
+def test_same_bits_in_whatever_shares_pairs_are_compared(share: int) -> None:
+    torch.manual_seed(0)
+    network = CrossImageFusionNetwork(width=4, local_blocks=1, mamba_blocks=1).eval()
+    slices = torch.rand(6, 100, 110)
+    shares = torch.arange(5).split(share)
+    parts = [log_odds(network, slices, group.tolist()) for group in shares]
+    assert torch.equal(torch.cat(parts), log_odds(network, slices, range(5)))
