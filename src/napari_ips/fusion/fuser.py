@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,13 +9,12 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_ips.errors import IPSError
 from napari_ips.fusion.compute import Workers
 from napari_ips.fusion.decide import FusedPart, decide, untouched
+from napari_ips.fusion.memory import whole_or_quarters
 from napari_ips.fusion.scales import Evidence
 from napari_ips.fusion.settings import FusionSettings
 from napari_ips.fusion.survey import CoarseLevel, Kept, Reader, read_scaled, scaled_down
@@ -24,7 +22,6 @@ from napari_ips.fusion.tiles import Area, Core, children, parent, scaled, within
 from napari_ips.fusion.window import core_evidence, window
 from napari_ips.network import CrossImageFusionNetwork
 
-_log = logging.getLogger(__name__)
 _Out = TypeVar("_Out")
 
 
@@ -98,19 +95,8 @@ class StackFuser:
         Stopped
             If the workers were stopped.
         """
-        try:
-            return self._fuse_at_once(tile)
-        except (MemoryError, torch.OutOfMemoryError) as error:
-            if tile.scale == 1:
-                raise IPSError(
-                    "Memory does not suffice for the smallest tile of this stack: close "
-                    "other programs, fuse fewer slices, or use --device cpu."
-                ) from error
-        quarters = children(tile, self.settings.shape)
-        edge = quarters[0].in_image(self.settings.shape)[0].stop
-        edge -= quarters[0].in_image(self.settings.shape)[0].start
-        _log.warning("Memory is short: going on with tiles of %d pixels", edge)
-        return self._joined(tile, [(part, self.fuse(part)) for part in quarters])
+        shape = self.settings.shape
+        return self._joined(tile, whole_or_quarters(self._fuse_at_once, tile, shape))
 
     def evidence(self, core: Core) -> Evidence | None:
         """Return the evidence of a core above the tiles, computed when first needed."""
@@ -203,6 +189,8 @@ class StackFuser:
 
     def _joined(self, tile: Core, parts: list[tuple[Core, FusedPart]]) -> FusedPart:
         """Put the parts of a tile together."""
+        if len(parts) == 1:
+            return parts[0][1]
         shape = self.settings.shape
         area = tile.in_image(shape)
         height, width = (part.stop - part.start for part in area)

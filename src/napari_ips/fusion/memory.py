@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 import torch
 
 from napari_ips.config import FuseConfig
+from napari_ips.errors import IPSError
 from napari_ips.fusion.compute import IN_FLIGHT
-from napari_ips.fusion.tiles import CORE
+from napari_ips.fusion.tiles import CORE, Core, Shape, children
 
 # Larger tiles spare a few pixels of halo and cost memory.
 _LARGEST = 1024
@@ -27,6 +31,11 @@ _CGROUP_LIMITS = (
         "/sys/fs/cgroup/memory/memory.usage_in_bytes",
     ),
 )
+# How PyTorch words it where it has no exception of its own for it.
+_SHORT = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+
+_log = logging.getLogger(__name__)
+_Out = TypeVar("_Out")
 
 
 def free_memory() -> int:
@@ -62,3 +71,47 @@ def tile_edge(config: FuseConfig, slices: int, pixel_bytes: int) -> int:
             break
         edge //= 2
     return edge
+
+
+def whole_or_quarters(
+    function: Callable[[Core], _Out], tile: Core, shape: Shape
+) -> list[tuple[Core, _Out]]:
+    """Apply a function to a tile, or where memory does not suffice, to its quarters.
+
+    Parameters
+    ----------
+    function : callable
+    tile : Core
+    shape : (height, width)
+        Of the image, pixels.
+
+    Returns
+    -------
+    list of (Core, result)
+        Of the parts that cover the tile.
+
+    Raises
+    ------
+    IPSError
+        If memory does not suffice for the smallest tile.
+    """
+    try:
+        return [(tile, function(tile))]
+    except (MemoryError, RuntimeError) as error:
+        if not _is_short_of_memory(error):
+            raise
+        if tile.scale == 1:
+            raise IPSError(
+                "Memory does not suffice for the smallest tile of this stack: close "
+                "other programs, fuse fewer slices, or use --device cpu."
+            ) from error
+    _log.warning(
+        "Memory is short: going on with tiles of %d pixels", tile.scale // 2 * CORE
+    )
+    quarters = children(tile, shape)
+    return [part for q in quarters for part in whole_or_quarters(function, q, shape)]
+
+
+def _is_short_of_memory(error: Exception) -> bool:
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or any(words in str(error) for words in _SHORT)

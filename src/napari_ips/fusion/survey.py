@@ -14,6 +14,7 @@ from torch import Tensor
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.fusion.compute import Runner
+from napari_ips.fusion.memory import whole_or_quarters
 from napari_ips.fusion.scales import downscale
 from napari_ips.fusion.settings import FusionSettings, grey_values
 from napari_ips.fusion.tiles import Area, Core, Shape, scaled, within
@@ -81,12 +82,16 @@ def measure(
             )
     step = max(1, math.ceil(math.sqrt(slices * shape[0] * shape[1] / _SAMPLES)))
 
-    def sample(tile: Core) -> FloatImage:
-        y, x = tile.in_image(shape)
+    def sample(part: Core) -> FloatImage:
+        y, x = part.in_image(shape)
         picked = read(y, x)[:, -y.start % step :: step, -x.start % step :: step]
         return grey_values(picked, offset).numpy().reshape(-1)
 
-    samples = {tile.key: picked for tile, picked in runner.tiles(sample, tiles)}
+    def sample_tile(tile: Core) -> FloatImage:
+        parts = whole_or_quarters(sample, tile, shape)
+        return np.concatenate([picked for _, picked in parts])
+
+    samples = {tile.key: picked for tile, picked in runner.tiles(sample_tile, tiles)}
     everything = np.concatenate([samples[tile.key] for tile in tiles])
     noise_sample = grey_values(centre, offset).numpy()
     return FusionSettings.measured(config, shape, offset, everything, noise_sample)
@@ -101,13 +106,16 @@ def fill_level(
 ) -> None:
     """Scale a whole stack down, tile by tile, into its coarse level."""
 
-    def fill(tile: Core) -> None:
-        y, x = tile.in_image(settings.shape)
+    def fill(part: Core) -> None:
+        y, x = part.in_image(settings.shape)
         data = Kept(read, (y, x))
         values = read_scaled(data, (y, x), level.scale, settings)
         level.write((_over(y, level.scale), _over(x, level.scale)), values)
 
-    for _ in runner.tiles(fill, tiles):
+    def fill_tile(tile: Core) -> None:
+        whole_or_quarters(fill, tile, settings.shape)
+
+    for _ in runner.tiles(fill_tile, tiles):
         pass
 
 
