@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from volumes import noise, tiny_weights, tree
 
 PROGRAM = Path(__file__).with_name("killed.py")
