@@ -158,15 +158,15 @@ def test_height_error_of_a_stack(tmp_path, calls):
 def test_ips_methods_choose_their_settings(tmp_path, calls):
     put_pairs(tmp_path / "pairs", names=["x"])
     put_stack(tmp_path / "stacks" / "s", image=np.stack([SHARP] * 3, -1))
-    config = FuseConfig(tile=64)
+    config = FuseConfig(tile=512)
     list(evaluate(tmp_path, ["ips", "ips-hard", "ips-raw"], config=config))
     assert [(kind, rgb) for kind, _, rgb, _ in calls] == [("pair", False)] * 3 + [
         ("stack", True)
     ] * 3
     assert [(c.mode, c.regularise, c.tile) for *_, c in calls] == 2 * [
-        ("soft", True, 64),
-        ("hard", True, 64),
-        ("soft", False, 64),
+        ("soft", True, 512),
+        ("hard", True, 512),
+        ("soft", False, 512),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -61,13 +62,40 @@ def stack_file(tmp_path, stack):
     return path
 
 
+@pytest.fixture(scope="session")
+def tiny_weights(tmp_path_factory):
+    """Weights of a network that is fast and, untrained, decides at random."""
+    import torch
+
+    from napari_ips.network import CrossImageFusionNetwork
+    from napari_ips.weights import save_weights
+
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    torch.manual_seed(0)
+    network = CrossImageFusionNetwork(width=4, local_blocks=1, mamba_blocks=1)
+    save_weights(path, network, {})
+    return path
+
+
+@pytest.fixture
+def fuse(success, tiny_weights):
+    """Fuse with tiny weights; return what is printed."""
+    return partial(success, "fuse", "--weights", tiny_weights)
+
+
+@pytest.fixture
+def refused(failure, tiny_weights):
+    """Try to fuse with tiny weights; return the line on stderr."""
+    return partial(failure, "fuse", "--weights", tiny_weights)
+
+
 @pytest.fixture
 def put_fusion(monkeypatch):
-    """Put a function in the place of ``napari_ips.fusion.fuse_stack``."""
+    """Put functions in the place of those of ``napari_ips.fusion``."""
 
-    def put(function):
+    def put(**functions):
         module = ModuleType("napari_ips.fusion")
-        module.fuse_stack = function
+        vars(module).update(functions)
         monkeypatch.setitem(sys.modules, "napari_ips.fusion", module)
 
     return put
@@ -90,5 +118,5 @@ def fusion(put_fusion):
             confidence=np.full(shape, 0.25, np.float32),
         )
 
-    put_fusion(fuse_stack)
+    put_fusion(fuse_stack=fuse_stack)
     return calls

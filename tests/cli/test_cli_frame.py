@@ -1,8 +1,7 @@
 import json
-import signal
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -18,7 +17,7 @@ def in_process(*arguments, **options):
 def test_help_loads_nothing_heavy():
     program = (
         "import sys; from napari_ips.cli import run; code = run(['fuse', '--help']); "
-        "heavy = {'torch', 'numba', 'skimage', 'numpy', 'scipy'} & set(sys.modules); "
+        "heavy = {'torch', 'numba', 'numpy', 'scipy', 'zarr', 'dask'} & set(sys.modules); "
         "sys.exit(code or bool(heavy) and str(heavy))"
     )
     done = subprocess.run(
@@ -31,10 +30,12 @@ def test_help_loads_nothing_heavy():
 def test_help_is_quick():
     times = []
     for _ in range(3):
-        start = time.perf_counter()
-        in_process("--help")
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.8  # 0.18 s on a free core; the rest is for a busy machine
+        before = os.times()
+        in_process("fuse", "--help")
+        after = os.times()
+        times.append(sum(after[2:4]) - sum(before[2:4]))
+    # 0.2 s of a free core; other work on the machine makes it more.
+    assert min(times) < 0.4
 
 
 @pytest.mark.parametrize(
@@ -76,67 +77,42 @@ def test_debug_shows_the_traceback_wherever_it_stands(failure, capsys, tmp_path,
 
 
 def test_unexpected_errors_ask_for_a_report(failure, put_fusion, stack_file):
-    def fuse_stack(*_, **__):
+    def fuse_to_file(*_, **__):
         raise ZeroDivisionError("a\nb")
 
-    put_fusion(fuse_stack)
+    put_fusion(fuse_to_file=fuse_to_file)
     line = failure("fuse", stack_file, "-o", stack_file.with_name("o.tif"))
     assert line == "Unexpected ZeroDivisionError: a; run again with --debug and report it."
-
-
-def test_interrupt_is_one_line_and_130(failure, put_fusion, stack_file):
-    def fuse_stack(*_, **__):
-        raise KeyboardInterrupt
-
-    put_fusion(fuse_stack)
-    output = stack_file.with_name("o.tif")
-    assert failure("fuse", stack_file, "-o", output, code=130) == "Stopped."
-    assert not output.exists()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
-def test_real_ctrl_c_ends_the_process_with_130(stack_file):
-    program = (
-        "import sys, time, types; fusion = types.ModuleType('napari_ips.fusion'); "
-        "fusion.fuse_stack = lambda *a, **k: (print('ready', flush=True), time.sleep(60)); "
-        "sys.modules['napari_ips.fusion'] = fusion; "
-        "from napari_ips.cli import main; main()"
-    )
-    output = str(stack_file.with_name("o.tif"))
-    process = subprocess.Popen(
-        [sys.executable, "-c", program, "fuse", str(stack_file), "-o", output],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline().strip() == "ready"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err.strip() == "Stopped."
 
 
 @pytest.fixture
 def known_backends(monkeypatch):
     from napari_ips import scan, weights
+    from napari_ips.scan import mamba
 
     monkeypatch.setattr(scan, "backends", lambda: {"numba": None, "triton": "no GPU"})
     monkeypatch.setattr(scan, "choose_backend", lambda device: ("numba", f"for {device}"))
-    entry = weights.WeightsInfo("default", "path", True, {"psnr": "41.5", "licence": "BSD"})
+    card = {"psnr": "41.5", "licence": "BSD", "set": '{"images": 3, "types": {"uint8": 2}}'}
+    entry = weights.WeightsInfo("default", "path", True, card)
     monkeypatch.setattr(weights, "list_weights", lambda: [entry])
+    monkeypatch.setattr(mamba, "conv_unavailable", lambda: "not installed")
 
 
 def test_info_tells_backends_and_weights(success, known_backends):
     text = success("info")
     for words in ("numba", "no: no GPU", "default", "licence: BSD", "torch", "cpu"):
         assert words in text
+    assert "set: images 3, types (uint8 2)" in text
+    assert "causal_conv1d" in text
 
 
 def test_info_json(success, known_backends):
     told = json.loads(success("info", "--json"))
     assert told["backends"] == {"numba": None, "triton": "no GPU"}
     assert told["auto"]["backend"] == "numba"
-    assert told["weights"][0]["card"] == {"psnr": 41.5, "licence": "BSD"}
+    assert told["convolutions"] == {"causal_conv1d": "not installed"}
+    card = told["weights"][0]["card"]
+    assert (card["psnr"], card["set"]["images"]) == (41.5, 3)
     assert told["threads"] >= 1
 
 

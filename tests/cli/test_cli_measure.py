@@ -93,7 +93,7 @@ def test_evaluate_failures(failure, simulate, tmp_path):
     folder = tmp_path / "stacks"
     assert "Unknown method: foo" in failure("evaluate", folder, "--methods", "foo")
     assert "--channel" in failure("evaluate", folder, "--channel", "red")
-    assert "suffix" in failure("evaluate", folder, "--csv", tmp_path / "f.xls")
+    assert ".csv" in failure("evaluate", folder, "--csv", tmp_path / "f.xls")
 
 
 def test_simulate_failures(failure, simulate, tmp_path):

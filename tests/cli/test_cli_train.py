@@ -114,6 +114,14 @@ def test_train_guards_existing_weights(failure, success, tmp_path, training):
     assert ".safetensors" in failure(*command, "-o", wrong)
 
 
+def test_resuming_a_finished_run_points_to_fine_tuning(failure, tmp_path):
+    output = tmp_path / "w.safetensors"
+    output.write_bytes(b"finished")
+    line = failure("train", tmp_path, "-o", output, "--minutes", "1", "--resume")
+    assert "is finished" in line
+    assert f"--start-from {output}" in line
+
+
 def test_training_interrupted_before_a_checkpoint_says_so(capsys, tmp_path, training):
     command = ["train", str(tmp_path), "-o", str(tmp_path / "w.safetensors")]
     assert run([*command, "--minutes", "1", "--seed", "14"]) == 130

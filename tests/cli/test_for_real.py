@@ -29,7 +29,7 @@ def test_simulate_fuse_and_evaluate(tmp_path):
     maps = {name: tmp_path / f"{name}.tif" for name in ("index-map", "confidence", "depth")}
     options = [part for name, path in maps.items() for part in (f"--{name}", path)]
     told = json.loads(run("fuse", stack, "-o", tmp_path / "fused.tif", *options, "--json"))
-    assert (told["slices"], told["height"], told["width"]) == (4, 64, 80)
+    assert told["positions"][0]["shape"] == [1, 1, 4, 64, 80]
     expected = fuse_stack(tifffile.imread(stack))
     assert np.array_equal(tifffile.imread(tmp_path / "fused.tif"), expected.fused)
     assert np.array_equal(tifffile.imread(maps["index-map"]), expected.index)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from napari_ips.cli.demo import demo
 from napari_ips.cli.evaluate import evaluate
 from napari_ips.cli.fuse import fuse
 from napari_ips.cli.info import info
+from napari_ips.cli.progress import warnings_as_lines
 from napari_ips.cli.simulate import simulate
 from napari_ips.cli.train import train
 from napari_ips.errors import IPSError
@@ -72,6 +74,7 @@ for _command in (demo, fuse, train, evaluate, simulate, info):
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
+    warnings.formatwarning = lambda message, *_, **__: f"Warning: {message}\n"
     sys.exit(run(sys.argv[1:]))
 
 
@@ -87,7 +90,8 @@ def run(arguments: Sequence[str]) -> int:
     arguments, debug = _without_debug(arguments)
     try:
         # typer.Exit comes back as a number, and so does Ctrl-C (130).
-        code = app(args=arguments, prog_name="napari-ips", standalone_mode=False) or 0
+        with warnings_as_lines():
+            code = app(args=arguments, prog_name="napari-ips", standalone_mode=False) or 0
         if code == INTERRUPTED:
             problem("Stopped.")
         return int(code)

@@ -1,12 +1,10 @@
-"""What the commands share: consoles, progress bars, JSON, and checks of outputs."""
+"""What the commands share: options, consoles, JSON, settings, and checks of outputs."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,34 +16,48 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from napari_ips.config import FuseConfig
-    from napari_ips.events import Progress, ProgressCallback
 
-IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
-FLOAT_SUFFIXES = (".tif", ".tiff")
 
-JsonFlag = Annotated[
-    bool,
-    typer.Option("--json", help="Print one JSON object on stdout, and nothing else there."),
-]
-OverwriteFlag = Annotated[
-    bool, typer.Option("--overwrite", help="Replace outputs that exist already.")
-]
-WeightsOption = Annotated[
-    str | None,
-    typer.Option(
+def json_flag(panel: str | None = None) -> Any:
+    """Describe ``--json``, for a panel of the help."""
+    return typer.Option(
+        "--json",
+        help="Print one JSON object on stdout, and nothing else there.",
+        rich_help_panel=panel,
+    )
+
+
+def overwrite_flag(panel: str | None = None) -> Any:
+    """Describe ``--overwrite``."""
+    return typer.Option(
+        "--overwrite", help="Replace outputs that exist already.", rich_help_panel=panel
+    )
+
+
+def weights_option(panel: str | None = None) -> Any:
+    """Describe ``--weights``."""
+    return typer.Option(
         help="Name of weights (see [bold]napari-ips info[/]) or a .safetensors file. "
         "Default: those that come with the package.",
         show_default=False,
-    ),
-]
-DeviceOption = Annotated[
-    str | None,
-    typer.Option(
+        rich_help_panel=panel,
+    )
+
+
+def device_option(panel: str | None = None) -> Any:
+    """Describe ``--device``."""
+    return typer.Option(
         metavar="auto|cpu|cuda|mps",
         help="Where to compute (cuda:1: the second GPU). Default: auto.",
         show_default=False,
-    ),
-]
+        rich_help_panel=panel,
+    )
+
+
+JsonFlag = Annotated[bool, json_flag()]
+OverwriteFlag = Annotated[bool, overwrite_flag()]
+WeightsOption = Annotated[str | None, weights_option()]
+DeviceOption = Annotated[str | None, device_option()]
 
 
 class Stopped(Exception):  # noqa: N818 (not an error: the user asked for it)
@@ -74,41 +86,6 @@ def problem(line: str) -> None:
 def note(line: str) -> None:
     """Print one plain line on stderr."""
     aside().print(line, markup=False, soft_wrap=True)
-
-
-@contextmanager
-def progress_bar(label: str) -> Iterator[ProgressCallback]:
-    """Show a bar with the remaining time on stderr; yield the callback that moves it.
-
-    The bar is gone at the end, and is not shown at all where stderr is no terminal.
-    """
-    from rich.progress import (
-        BarColumn,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bar
-
-    console = aside()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]left[/]"),
-        TimeRemainingColumn(),
-    )
-    with Bar(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task(label, total=None)
-
-        def update(event: Progress) -> None:
-            bar.update(task, completed=event.done, total=event.total)
-
-        yield update
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -141,69 +118,27 @@ def fuse_config(file: Path | None, **options: Any) -> FuseConfig:
     return FuseConfig.checked(**(base.model_dump() | given))
 
 
-def check_outputs(
-    outputs: Mapping[str, Path | None],
-    *,
-    inputs: Sequence[Path] = (),
-    suffixes: Mapping[str, Sequence[str]],
-    overwrite: bool,
-) -> None:
-    """Refuse, before anything is computed, outputs that could not be written.
-
-    Parameters
-    ----------
-    outputs : mapping of str to path or None
-        What the user calls the output (``--output``), and where it goes.
-    inputs : sequence of path
-        Files and folders that must not be touched.
-    suffixes : mapping of str to sequence of str
-        Known suffixes of each output.
-    overwrite : bool
-        Whether existing files may be replaced.
+def check_output(option: str, path: Path, suffix: str, *, overwrite: bool) -> None:
+    """Refuse, before anything is computed, a file that could not be written.
 
     Raises
     ------
     IPSError
-        For the first output that is wrong.
+        If its name does not end in ``suffix``, or `check_writable` objects.
     """
-    seen: dict[Path, str] = {}
-    for name, path in outputs.items():
-        if path is None:
-            continue
-        _check_suffix(name, path, suffixes[name])
-        _check_place(name, path, inputs)
-        twin = seen.setdefault(path.resolve(), name)
-        if twin != name:
-            raise IPSError(f"{twin} and {name} both name {path}; give two files.")
-        if path.exists() and not overwrite:
-            raise IPSError(f"{path} exists already; use --overwrite to replace it.")
+    from napari_ips.io import check_writable
+
+    if path.suffix.lower() != suffix:
+        raise IPSError(f"{option} {path}: end the name in {suffix}.")
+    check_writable(path, overwrite=overwrite)
 
 
-def _check_suffix(name: str, path: Path, known: Sequence[str]) -> None:
-    if path.suffix.lower() not in known:
-        raise IPSError(
-            f"{name} {path} has the suffix {path.suffix or '(none)'!r}; use one of: "
-            f"{', '.join(known)}."
-        )
-
-
-def _check_place(name: str, path: Path, inputs: Sequence[Path]) -> None:
-    if path.is_dir():
-        raise IPSError(f"{name} {path} is a folder; give the name of a file.")
-    check_folder(path.parent)
-    for source in inputs:
-        if path.resolve() == source.resolve():
-            raise IPSError(f"{name} {path} is also an input; give another name.")
-        if source.is_dir() and path.resolve().is_relative_to(source.resolve()):
-            raise IPSError(
-                f"{name} {path} lies in the input folder, where it would be taken for a "
-                "slice the next time; give another folder."
-            )
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that does not exist or cannot be written to."""
-    if not folder.is_dir():
-        raise IPSError(f"The folder {folder} does not exist; make it first.")
-    if not os.access(folder, os.W_OK):
-        raise IPSError(f"The folder {folder} cannot be written to; choose another.")
+def size_in_words(shape: tuple[int, int, int, int, int]) -> str:
+    """Tell a shape (T, C, Z, Y, X) as people do; one channel or time point goes untold."""
+    times, channels, slices, height, width = shape
+    parts = [f"{width} x {height} pixels", f"{slices} slice{'s' * (slices != 1)}"]
+    if channels > 1:
+        parts.append(f"{channels} channels")
+    if times > 1:
+        parts.append(f"{times} time points")
+    return ", ".join(parts)

@@ -13,12 +13,12 @@ from napari_ips.cli.common import (
     JsonFlag,
     WeightsOption,
     aside,
-    check_folder,
     fuse_config,
     human,
     print_json,
-    progress_bar,
+    size_in_words,
 )
+from napari_ips.cli.progress import progress_bar
 from napari_ips.errors import IPSError
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def demo(
         print_json({"files": files, "figures": figures, "fuse_seconds": round(seconds, 3)})
         return
     human().print(_table(figures))
-    slices, height, width = scene.stack.shape[:3]
+    size = size_in_words((1, 1, *scene.stack.shape[:3]))
     human().print(
-        f"Fused {slices} slices of {width} x {height} pixels in {seconds:.1f} s. "
+        f"Fused {size}, in {seconds:.1f} s. "
         f"Look at {files['panel']}; the images are beside it.",
         markup=False,
         soft_wrap=True,
@@ -98,10 +98,9 @@ def _prepare(folder: Path) -> None:
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        check_folder(folder)
         mark.touch()
     except OSError as error:
-        raise IPSError(f"{folder} cannot be made: {error.strerror}.") from error
+        raise IPSError(f"{folder} cannot be made or written: {error.strerror}.") from error
 
 
 def _rivals(scene: SimulatedStack, result: FusionResult) -> dict[str, NDArray[Any]]:

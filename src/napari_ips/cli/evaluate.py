@@ -14,13 +14,13 @@ from napari_ips.cli.common import (
     JsonFlag,
     OverwriteFlag,
     WeightsOption,
-    check_outputs,
+    check_output,
     fuse_config,
     human,
     note,
     print_json,
-    progress_bar,
 )
+from napari_ips.cli.progress import progress_bar
 from napari_ips.errors import IPSError
 
 if TYPE_CHECKING:
@@ -86,9 +86,8 @@ def evaluate(
     PSNR in dB over the full frame and "inner" (12 pixels off each edge); errors are
     measured against 255 for 8-bit images, else against the range of the truth.
     """
-    check_outputs(
-        {"--csv": csv}, inputs=[], suffixes={"--csv": (".csv",)}, overwrite=overwrite
-    )
+    if csv:
+        check_output("--csv", csv, ".csv", overwrite=overwrite)
     settings = fuse_config(config, weights=weights, device=device)
 
     from napari_ips.evaluation import evaluate as evaluation

@@ -1,35 +1,34 @@
-"""``napari-ips fuse``: a z-stack becomes one all-in-focus image."""
+"""``napari-ips fuse``: z-stacks of any size become images that are sharp everywhere."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_ips.cli.cluster import connected
 from napari_ips.cli.common import (
-    FLOAT_SUFFIXES,
-    IMAGE_SUFFIXES,
-    DeviceOption,
-    JsonFlag,
-    OverwriteFlag,
-    WeightsOption,
-    check_outputs,
+    Stopped,
+    device_option,
     fuse_config,
     human,
+    json_flag,
+    overwrite_flag,
     print_json,
-    progress_bar,
+    size_in_words,
+    weights_option,
 )
+from napari_ips.cli.progress import progress_bar
 from napari_ips.errors import IPSError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from napari_ips.io import LazyStack
 
-    from napari_ips.fusion import FusionResult
-    from napari_ips.io import Stack
-
-MAPS = "Maps to write as well"
+INPUT, OUTPUT, FUSION, COMPUTING = "Input", "Output", "Fusion", "Computing"
+MAPS = ("index", "depth", "confidence")
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -40,9 +39,26 @@ A folder with one image for each slice, sorted by name (z2 before z10):
 
 Two photographs focused differently: [cyan]napari-ips fuse near.png far.png -o both.png[/]
 
+A stack larger than memory, with all maps beside it (stopped, the same command with
+[bold]--resume[/] goes on):
+[cyan]napari-ips fuse scan.ome.zarr -o fused.ome.zarr --maps[/]
+
 For measuring, values as they were recorded, and which slice each came from:
 [cyan]napari-ips fuse stack.tif -o fused.tif --mode hard --index-map index.tif[/]
+
+Channels that have to stay together, decided by the nuclei, of slices 3 to 16:
+[cyan]napari-ips fuse cells.ome.tif -o fused.ome.tif --reference-channel DAPI
+--slices 3:17[/]
+
+On a cluster: [cyan]napari-ips fuse scan.ome.zarr -o fused.ome.zarr
+--scheduler tcp://node:8786[/]
 """
+
+
+def _option(panel: str, told: str, *names: str, metavar: str | None = None) -> Any:
+    return typer.Option(
+        *names, help=told, metavar=metavar, show_default=False, rich_help_panel=panel
+    )
 
 
 def fuse(
@@ -50,182 +66,267 @@ def fuse(
         list[Path],
         typer.Argument(
             metavar="INPUT...",
-            help="A TIFF, a zarr, a folder of images, or files in the order of the "
-            "slices (two images are a stack of two).",
+            help="A TIFF, an OME-Zarr or zarr, a folder of images, or files in the order "
+            "of the slices (two images are a stack of two).",
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            help="The fused image: .tif (keeps pixel size and unit) or .png.",
-            show_default=False,
+    *,
+    axes: Annotated[
+        str | None,
+        _option(
+            INPUT,
+            "One letter for each axis of the file, in place of what it says: Z, Y, X, "
+            "T time, C channels, S colours, P positions.",
+            metavar="TCZYX",
         ),
-    ],
+    ] = None,
     z_axis: Annotated[
         int | None,
-        typer.Option(
-            help="Which axis of the file is z, counted from 0, if it does not say itself.",
-            show_default=False,
-        ),
+        _option(INPUT, "Or only which axis of the file is z, counted from 0."),
     ] = None,
-    mode: Annotated[
+    slices: Annotated[
+        str,
+        _option(
+            INPUT,
+            "Only a part of the slices, counted from 0 and without END, such as 3:17, 3: "
+            "or :-2. Default: all.",
+            metavar="FIRST:END",
+        ),
+    ] = ":",
+    reference_channel: Annotated[
         str | None,
-        typer.Option(
-            metavar="soft|hard",
-            help="soft (default): average the slices near focus, less noise. hard: each "
-            "pixel from one slice, values as recorded.",
-            show_default=False,
+        _option(
+            INPUT,
+            "Channel, by its name or counted from 0, that decides for all. Default: each "
+            "decides for itself.",
+            metavar="NAME|N",
         ),
     ] = None,
-    weights: WeightsOption = None,
-    device: DeviceOption = None,
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            help="Implementation of the scan, see [bold]napari-ips info[/]. Default: auto.",
-            show_default=False,
+    output: Annotated[
+        Path,
+        _option(
+            OUTPUT,
+            "The fused image: .ome.zarr or .ome.tif (any size), .tif or .png.",
+            "--output",
+            "-o",
         ),
-    ] = None,
-    tile: Annotated[
-        int | None,
-        typer.Option(
-            help="Edge of the tiles in pixels; smaller needs less memory. Default: 256.",
-            show_default=False,
-        ),
-    ] = None,
-    smoothing: Annotated[
-        float | None,
-        typer.Option(
-            help="Smoothing of the evidence, sigma in pixels. Default: from the noise.",
-            show_default=False,
-        ),
-    ] = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="integrate|fold",
-            help="integrate (default): compare neighbouring slices. fold: one slice after "
-            "another into the result.",
-            show_default=False,
-        ),
-    ] = None,
+    ],
     index_map: Annotated[
         Path | None,
-        typer.Option(
-            help="Write the sharpest slice of each pixel, from 0 (.tif, .png; 16 bit).",
-            show_default=False,
-            rich_help_panel=MAPS,
-        ),
-    ] = None,
-    confidence: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write how sure that is, 0 to 1 (.tif; 32-bit float).",
-            show_default=False,
-            rich_help_panel=MAPS,
+        _option(
+            OUTPUT,
+            "Write the sharpest slice of each pixel, counted from 0. These are 16-bit "
+            "numbers, dark in most viewers: better .ome.zarr or .tif than .png.",
         ),
     ] = None,
     depth: Annotated[
         Path | None,
-        typer.Option(
-            help="Write the focus in fractions of a slice (.tif; 32-bit float).",
-            show_default=False,
-            rich_help_panel=MAPS,
+        _option(
+            OUTPUT,
+            "Write the depth of the focus, in the unit of z if the file tells the step, "
+            "else in slices (no .png).",
         ),
     ] = None,
+    confidence: Annotated[
+        Path | None,
+        _option(OUTPUT, "Write how sure that is, from 0 to 1 (no .png)."),
+    ] = None,
+    maps: Annotated[
+        bool,
+        _option(
+            OUTPUT,
+            "Write all three maps beside the output: fused.index.ome.zarr and so on.",
+            "--maps",
+        ),
+    ] = False,
+    resume: Annotated[
+        bool,
+        _option(
+            OUTPUT, "Go on with a run of the same command that was stopped.", "--resume"
+        ),
+    ] = False,
+    overwrite: Annotated[bool, overwrite_flag(OUTPUT)] = False,
+    json: Annotated[bool, json_flag(OUTPUT)] = False,
+    mode: Annotated[
+        str | None,
+        _option(
+            FUSION,
+            "soft (default): average the slices near focus, less noise. hard: each pixel "
+            "from one slice, values as recorded.",
+            metavar="soft|hard",
+        ),
+    ] = None,
+    strategy: Annotated[
+        str | None,
+        _option(
+            FUSION,
+            "integrate (default): compare neighbouring slices. fold: one slice after "
+            "another into the result.",
+            metavar="integrate|fold",
+        ),
+    ] = None,
+    weights: Annotated[str | None, weights_option(FUSION)] = None,
+    smoothing: Annotated[
+        float | None,
+        _option(
+            FUSION,
+            "Smoothing of the evidence, sigma in pixels. Default: from the noise.",
+        ),
+    ] = None,
+    no_skip: Annotated[
+        bool,
+        _option(
+            FUSION,
+            "Compare all slices everywhere, also where they are plainly out of focus: "
+            "slower.",
+            "--no-skip",
+        ),
+    ] = False,
     config: Annotated[
         Path | None,
-        typer.Option(
-            help="TOML file with settings; options given here override it.",
-            show_default=False,
+        _option(FUSION, "TOML file with settings; options given here override it."),
+    ] = None,
+    tile: Annotated[
+        str | None,
+        _option(
+            COMPUTING,
+            "Edge of the parts worked on at once: 256, 512, 1024, 2048 or 4096. Changes "
+            "memory, never the result. Default: auto, from the memory that is free.",
+            metavar="auto|PIXELS",
         ),
     ] = None,
-    overwrite: OverwriteFlag = False,
-    json: JsonFlag = False,
+    precision: Annotated[
+        str | None,
+        _option(
+            COMPUTING,
+            "Of the network. The short ones are meant for GPUs and change the result a "
+            "little. Default: float32.",
+            metavar="float32|bfloat16|float16",
+        ),
+    ] = None,
+    device: Annotated[str | None, device_option(COMPUTING)] = None,
+    backend: Annotated[
+        str | None,
+        _option(
+            COMPUTING,
+            "Implementation of the scan, see [bold]napari-ips info[/]. Default: auto.",
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str | None,
+        _option(
+            COMPUTING,
+            "Of a dask.distributed cluster whose workers shall fuse, such as "
+            "tcp://node:8786. Default: this machine alone.",
+            metavar="ADDRESS",
+        ),
+    ] = None,
 ) -> None:
-    """Fuse a z-stack into one image that is sharp everywhere."""
-    outputs = {
-        "--output": output,
-        "--index-map": index_map,
-        "--confidence": confidence,
-        "--depth": depth,
-    }
+    """Fuse z-stacks, of any size, into images that are sharp everywhere."""
+    paths = _outputs(output, maps, index=index_map, depth=depth, confidence=confidence)
+    chosen = _slices(slices)
     settings = fuse_config(
         config,
         weights=weights,
         mode=mode,
         strategy=strategy,
         smoothing=smoothing,
-        tile=tile,
+        skip=False if no_skip else None,
+        tile=int(tile) if tile and tile.isdigit() else tile,
+        precision=precision,
         device=device,
         backend=backend,
     )
-    suffixes = {
-        "--output": IMAGE_SUFFIXES,
-        "--index-map": IMAGE_SUFFIXES,
-        "--confidence": FLOAT_SUFFIXES,
-        "--depth": FLOAT_SUFFIXES,
-    }
-    check_outputs(outputs, inputs=inputs, suffixes=suffixes, overwrite=overwrite)
-    stack = _read(inputs, z_axis, output)
 
-    from napari_ips.fusion import fuse_stack
+    from napari_ips.io import open_stacks
 
+    stacks = open_stacks(inputs[0] if len(inputs) == 1 else inputs, axes, z_axis)
     start = perf_counter()
-    with progress_bar("Fusing") as callback:
-        result = fuse_stack(
-            stack.data, axis=0, rgb=stack.rgb, config=settings, callback=callback
-        )
-    seconds = perf_counter() - start
-    written = _write(result, stack, outputs, overwrite)
-    slices, height, width = stack.data.shape[:3]
-    if json:
-        facts = {"slices": slices, "height": height, "width": width, "rgb": stack.rgb}
-        facts |= {"dtype": str(result.fused.dtype), "seconds": round(seconds, 3)}
-        print_json(written | facts | {"settings": settings.model_dump(mode="json")})
-        return
-    size = f"{slices} slices of {width} x {height} pixels"
-    human().print(f"Fused {size} in {seconds:.1f} s.", soft_wrap=True)
-    for name, path in written.items():
-        human().print(f"  {name.replace('_', ' '):<11}{path}", markup=False, soft_wrap=True)
-
-
-def _read(inputs: list[Path], z_axis: int | None, output: Path) -> Stack:
-    from napari_ips.io import read_stack
-
-    stack = read_stack(inputs[0] if len(inputs) == 1 else inputs, z_axis=z_axis)
-    if output.suffix.lower() == ".png" and str(stack.data.dtype) not in ("uint8", "uint16"):
-        raise IPSError(
-            f"{output}: a PNG cannot hold {stack.data.dtype} values; use .tif instead."
-        )
-    return stack
-
-
-def _write(
-    result: FusionResult, stack: Stack, outputs: dict[str, Path | None], overwrite: bool
-) -> dict[str, Path]:
-    """Write what was asked for; return the paths by the name of what they hold."""
-    from napari_ips.io import write_image
-
-    images: tuple[NDArray[Any], ...] = (
-        result.fused,
-        result.index,
-        result.confidence,
-        result.depth,
+    written = _fuse(
+        stacks,
+        scheduler,
+        **paths,
+        slices=chosen,
+        reference_channel=reference_channel,
+        config=settings,
+        resume=resume,
+        overwrite=overwrite,
     )
-    written = {}
-    for (option, path), image in zip(outputs.items(), images, strict=True):
-        if path is None:
-            continue
-        write_image(
-            path,
-            image,
-            pixel_size=stack.pixel_size,
-            unit=stack.unit,
-            overwrite=overwrite,
-        )
-        written[option.removeprefix("--").replace("-", "_")] = path
-    return written
+    seconds = perf_counter() - start
+    if json:
+        pairs = zip(stacks, written, strict=True)
+        positions = [_facts(stack, outputs, chosen) for stack, outputs in pairs]
+        told = {"positions": positions, "seconds": round(seconds, 3)}
+        print_json(told | {"settings": settings.model_dump(mode="json")})
+        return
+    for stack, outputs in zip(stacks, written, strict=True):
+        _print(f"Fused {stack.name}: {_size(stack, chosen)}.")
+        for name, path in outputs.items():
+            _print(f"  {name:<11}{path}")
+    _print(f"Took {seconds:.1f} s.")
+
+
+def _outputs(output: Path, maps: bool, **chosen: Path | None) -> dict[str, Path]:
+    """Return the path of each output; maps that are not named lie beside the image."""
+    from napari_ips.io.formats import PNG, split_suffix
+
+    stem, suffix = split_suffix(output.name)
+    # Of the maps, PNG holds the index alone.
+    suffix = ".tif" if suffix.lower() in PNG else suffix
+    beside = {name: output.with_name(f"{stem}.{name}{suffix}") for name in MAPS if maps}
+    named = {name: path for name, path in chosen.items() if path is not None}
+    return {"output": output} | beside | named
+
+
+def _slices(text: str) -> tuple[int | None, int | None]:
+    first, colon, end = text.partition(":")
+    try:
+        if not colon:
+            raise ValueError
+        return int(first) if first else None, int(end) if end else None
+    except ValueError:
+        raise IPSError(
+            f"--slices {text}: write it as FIRST:END, such as 3:17 for the slices 3 to 16."
+        ) from None
+
+
+def _fuse(
+    stacks: Sequence[LazyStack], scheduler: str | None, **options: Any
+) -> list[dict[str, Path]]:
+    """Fuse, and say how to go on when it is stopped by Ctrl-C."""
+    from napari_ips.fusion import fuse_to_file
+
+    label = f"Fusing {size_in_words(stacks[0].shape)}"
+    if len(stacks) > 1:
+        label += f", {len(stacks)} positions"
+    try:
+        with connected(scheduler) as client, progress_bar(label) as callback:
+            return fuse_to_file(stacks, client=client, callback=callback, **options)
+    except KeyboardInterrupt:
+        raise Stopped(
+            "Stopped. What is finished is kept: the same command with --resume goes on."
+        ) from None
+
+
+def _facts(
+    stack: LazyStack, outputs: dict[str, Path], chosen: tuple[int | None, int | None]
+) -> dict[str, Any]:
+    return {
+        "name": stack.name,
+        "shape": stack.shape,
+        "slices": list(range(stack.shape[2])[slice(*chosen)]),
+        "rgb": stack.samples > 0,
+        "dtype": str(stack.dtype),
+        "outputs": outputs,
+    }
+
+
+def _size(stack: LazyStack, chosen: tuple[int | None, int | None]) -> str:
+    times, channels, depth, height, width = stack.shape
+    fused = len(range(depth)[slice(*chosen)])
+    return size_in_words((times, channels, fused, height, width))
+
+
+def _print(line: str) -> None:
+    human().print(line, markup=False, soft_wrap=True)

@@ -43,6 +43,7 @@ def _collect() -> dict[str, Any]:
 
     from napari_ips import __version__, scan, weights
     from napari_ips.device import choose_device
+    from napari_ips.scan import mamba
 
     device = str(choose_device())
     backend, why = scan.choose_backend(device)
@@ -54,6 +55,7 @@ def _collect() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "devices": _devices(),
         "backends": scan.backends(),
+        "convolutions": {"causal_conv1d": mamba.conv_unavailable()},
         "auto": {"device": device, "backend": backend, "why": why},
         "weights": [
             {
@@ -97,8 +99,8 @@ def _versions(facts: dict[str, Any]) -> Table:
 def _backends(facts: dict[str, Any]) -> Table:
     from rich.text import Text
 
-    table = _table("Backends of the selective scan", "backend", "usable")
-    for name, reason in facts["backends"].items():
+    table = _table("Backends of scan and convolution", "name", "usable")
+    for name, reason in (facts["backends"] | facts["convolutions"]).items():
         usable = Text("yes", "green") if reason is None else Text(f"no: {reason}", "dim")
         table.add_row(name, usable)
     return table
@@ -110,9 +112,22 @@ def _weights(facts: dict[str, Any]) -> Table:
     table = _table("Weights", "name", "where", "card")
     for entry in facts["weights"]:
         where = "bundled" if entry["bundled"] else str(entry["path"])
-        told = (item for item in entry["card"].items() if item[0] not in LONG)
-        card = "\n".join(f"{key}: {value}" for key, value in told)
+        told = sorted(item for item in entry["card"].items() if item[0] not in LONG)
+        card = "\n".join(f"{key}: {_in_words(value)}" for key, value in told)
         table.add_row(Text(entry["name"]), Text(where), Text(card))
     if not facts["weights"]:
         table.add_row("none", "make some with napari-ips train", "")
     return table
+
+
+def _in_words(value: Any) -> str:
+    """Write what JSON can hold without its quotes and braces."""
+    if isinstance(value, list):
+        return ", ".join(_in_words(part) for part in value)
+    if not isinstance(value, dict):
+        return str(value)
+    parts = []
+    for key, part in value.items():
+        words = _in_words(part)
+        parts.append(f"{key} ({words})" if isinstance(part, dict) else f"{key} {words}")
+    return ", ".join(parts)

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from napari_ips.cli.common import JsonFlag, OverwriteFlag, aside, human, print_json
+from napari_ips.cli.common import (
+    JsonFlag,
+    OverwriteFlag,
+    aside,
+    human,
+    print_json,
+    size_in_words,
+)
 from napari_ips.errors import IPSError
 
 EXAMPLES = """[bold]Examples[/]
@@ -93,9 +100,9 @@ def simulate(
         shape, kind = list(simulated.stack.shape), str(simulated.stack.dtype)
         print_json({"output": output, "shape": shape, "dtype": kind} | described)
         return
-    size = " x ".join(str(size) for size in simulated.stack.shape)
+    size = size_in_words((1, 1, *simulated.stack.shape[:3]))
     human().print(
-        f"Simulated {size} ({simulated.stack.dtype}) in {output}.",
+        f"Simulated {size}, {simulated.stack.dtype}, in {output}.",
         markup=False,
         soft_wrap=True,
     )

@@ -16,7 +16,7 @@ from napari_ips.cli.common import (
     JsonFlag,
     Stopped,
     aside,
-    check_outputs,
+    check_output,
     human,
     note,
     print_json,
@@ -131,12 +131,7 @@ def train(
         "device": device,
     }
     settings = _settings(preset, config, options, assignments or [])
-    check_outputs(
-        {"--output": settings.output},
-        inputs=[path for path in settings.images if not path.is_dir()],
-        suffixes={"--output": (".safetensors",)},
-        overwrite=overwrite or resume,
-    )
+    check_output("--output", settings.output, ".safetensors", overwrite=overwrite or resume)
     start = perf_counter()
     finished = _watch(settings, resume, overwrite)
     seconds = perf_counter() - start

@@ -216,7 +216,7 @@ def _rows(
             yield _measure(sample, method, scene, fused, channel, seconds)
             done += 1
             if callback is not None:
-                callback(Progress("evaluate", done, total))
+                callback(Progress("evaluating", done, total))
 
 
 def load(sample: Sample) -> Scene:

@@ -55,6 +55,15 @@ def clean_unit(unit: str | None) -> str | None:
     return _UNITS.get(unit.strip().lower(), unit.strip())
 
 
+def split_suffix(name: str) -> tuple[str, str]:
+    """Split the name of a file before its suffix, to which a ``.ome`` belongs."""
+    path = Path(name)
+    suffix = path.suffix
+    if path.stem.lower().endswith(".ome"):
+        suffix = path.stem[-len(".ome") :] + suffix
+    return name.removesuffix(suffix), suffix
+
+
 def natural_key(path: Path) -> list[tuple[int, str]]:
     """Key that sorts slice_2 before slice_10."""
     parts = re.split(r"(\d+)", path.name.lower())

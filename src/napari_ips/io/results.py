@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from napari_ips.errors import IPSError
-from napari_ips.io.formats import PNG, TIFF
+from napari_ips.io.formats import PNG, TIFF, split_suffix
 from napari_ips.io.pyramid import Kind, Picture, Progress
 from napari_ips.io.tiff import OME_TYPES, write_tiff
 from napari_ips.io.write import check_png, check_writable, new_file, write_png
@@ -148,7 +148,7 @@ def _check_content(
         raise IPSError(
             f"{path.name} cannot hold several channels of coloured pixels; save one by one."
         )
-    stem = path.name[: path.name.lower().rfind(".ome" if kind == "OME-TIFF" else ".")]
+    stem, _ = split_suffix(path.name)
     if kind == "OME-TIFF" and dtype.name not in OME_TYPES:
         raise IPSError(f"OME-TIFF holds no {dtype} values; save {stem}.ome.zarr instead.")
     if kind == "PNG":

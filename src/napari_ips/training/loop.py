@@ -99,6 +99,11 @@ def _check_output(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     output, checkpoint = config.output, checkpoint_path(config.output)
     if output.suffix != ".safetensors":
         raise IPSError(f"The weights are written as .safetensors, not as {output.name}.")
+    if resume and output.exists() and not checkpoint.exists():
+        raise IPSError(
+            f"{output} is finished: there is nothing to resume. To train it further, start "
+            f"a new run with --start-from {output} and another output."
+        )
     if overwrite:
         return
     if output.exists():
