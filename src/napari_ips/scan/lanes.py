@@ -5,7 +5,8 @@ small matrix product in registers. Here a kernel says what is a vector. The arra
 C-contiguous float32 of two dimensions; nothing checks that an index lies inside.
 
 The functions write LLVM's instructions, for kernels that are built of many small calls
-would take numba several times as long to compile.
+would take numba several times as long to compile. Numba's cache of compiled kernels does
+not see when this file changes: touch the files of the kernels then.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
