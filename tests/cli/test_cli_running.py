@@ -116,7 +116,7 @@ def test_a_cluster_gives_the_same_result(fuse, tmp_path, stack_file):
     distributed = pytest.importorskip("distributed")
     fuse(stack_file, "-o", tmp_path / "here.tif")
     options = {"n_workers": 1, "processes": False, "protocol": "tcp"}
-    with distributed.LocalCluster(**options, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(**options, dashboard_address=":0") as cluster:
         address = cluster.scheduler_address
         fuse(stack_file, "-o", tmp_path / "there.tif", "--scheduler", address)
     here, there = (read_image(tmp_path / f"{name}.tif") for name in ("here", "there"))
