@@ -86,7 +86,7 @@ def _compare(
         for first in range(0, len(missing), batch):
             group = missing[first : first + batch]
             encoded = network.encode(slices[group, None])
-            features |= dict(zip(group, encoded.split(1), strict=True))
+            features |= dict(zip(group, encoded.chunk(len(group)), strict=True))
         above = torch.cat([features[k + 1] for k in some])
         below = torch.cat([features[k] for k in some])
         raw = network.decide(above, below)[:, 0, :height, :width]
