@@ -19,12 +19,12 @@ def spooled(job: Job, for_cluster: bool, callback: ProgressCallback | None) -> L
     """Return the stack of a job, or a copy in its work folder that is read faster.
 
     A copy is made of stacks whose chunks are so large that reading them for every tile
-    would take long (a compressed page in one strip), slice by slice; and of arrays in
-    memory that the workers of a cluster shall read.
+    would take long (a compressed page in one strip), slice by slice; and of arrays that
+    the workers of a cluster shall read.
     """
     stack = job.stack
-    in_memory = stack.path is None and stack.chunk_bytes == 0
-    if stack.chunk_bytes <= _LARGEST_CHUNK and not (for_cluster and in_memory):
+    # Another process may find nothing where an array was, and zarr takes that for zeros.
+    if stack.chunk_bytes <= _LARGEST_CHUNK and not (for_cluster and stack.path is None):
         return stack
     import zarr
 

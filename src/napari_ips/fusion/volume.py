@@ -16,7 +16,7 @@ from napari_ips.files import plainly_written
 from napari_ips.fusion.compute import Runner
 from napari_ips.fusion.engine import Engine
 from napari_ips.fusion.job import MAPS, Job, Plane, with_position, work_folder
-from napari_ips.fusion.memory import tile_edge
+from napari_ips.fusion.memory import TOO_LITTLE, tile_edge
 from napari_ips.fusion.output import all_written, check_outputs, write_outputs
 from napari_ips.fusion.scratch import LevelOnDisk, load_settings, save_settings
 from napari_ips.fusion.spool import spooled
@@ -135,13 +135,13 @@ def _finish(
         if not all_written(job, outputs):
             _run(job, client, callback)
             write_outputs(job, outputs, overwrite, callback)
-    except IPSError as error:
+    except (IPSError, MemoryError) as error:
+        told = str(error) if isinstance(error, IPSError) else TOO_LITTLE
         if job.empty:
             job.discard()
-            raise
-        raise IPSError(
-            f"{error} What is finished is kept: --resume goes on with it."
-        ) from error
+        else:
+            told += " What is finished is kept: --resume goes on with it."
+        raise IPSError(told) from error
     job.clear()
 
 
@@ -233,9 +233,10 @@ def _runner(
 ) -> Iterator[tuple[Runner, Callable[[Plane, Core], None]]]:
     """Give what works on tiles, and the function that fuses one there."""
     if client is not None:
-        from napari_ips.fusion.cluster import ClusterRunner, fuse_on_worker
+        from napari_ips.fusion.cluster import ClusterRunner
 
-        yield ClusterRunner(client), partial(fuse_on_worker, job)
+        with ClusterRunner(client, job) as runner:
+            yield runner, runner.fuse
         return
     engine = Engine(job)
     with engine.workers as workers:
