@@ -66,7 +66,7 @@ class Workers:
     ----------
     device : torch.device
     count : int, optional
-        Threads that compute at once; by default as many as PyTorch would use.
+        Threads that compute at once, for a CPU; by default as many as PyTorch would use.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Workers:
 
     def __init__(self, device: torch.device, count: int | None = None) -> None:
         self._before = torch.get_num_threads()
-        self.count = count or (self._before if device.type == "cpu" else 2)
+        self.count = (count or self._before) if device.type == "cpu" else 2
         self.stop = threading.Event()
         single = partial(torch.set_num_threads, 1)
         self._pool = ThreadPoolExecutor(self.count, "fusing", single)
