@@ -31,6 +31,10 @@ _CGROUP_LIMITS = (
         "/sys/fs/cgroup/memory/memory.usage_in_bytes",
     ),
 )
+TOO_LITTLE = (
+    "Memory does not suffice for this stack, not even in the smallest tiles: close other "
+    "programs, fuse fewer slices, or use --device cpu."
+)
 # How PyTorch words it where it has no exception of its own for it.
 _SHORT = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
@@ -101,10 +105,7 @@ def whole_or_quarters(
         if not _is_short_of_memory(error):
             raise
         if tile.scale == 1:
-            raise IPSError(
-                "Memory does not suffice for the smallest tile of this stack: close "
-                "other programs, fuse fewer slices, or use --device cpu."
-            ) from error
+            raise IPSError(TOO_LITTLE) from error
     _log.warning(
         "Memory is short: going on with tiles of %d pixels", tile.scale // 2 * CORE
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,11 @@ class EvidenceOnDisk:
 
     def put(self, core: Core, evidence: Evidence) -> None:
         """Keep the evidence of a core."""
+        # Written by NumPy itself, a full disk would be some error without a name.
+        buffer = BytesIO()
+        np.save(buffer, evidence.sums.cpu().numpy())
         with written_whole(self._path(core)) as path:
-            np.save(path, evidence.sums.cpu().numpy())
+            path.write_bytes(buffer.getbuffer())
 
     def _path(self, core: Core) -> Path:
         return self._folder / f"evidence-{core.key}.npy"
