@@ -234,6 +234,19 @@ def test_pages_in_one_compressed_strip_are_copied_first(tmp_path, weights, monke
     assert sorted(os.listdir(tmp_path)) == ["f.tif", "in.tif"]
 
 
+def test_large_chunks_are_copied_one_by_one(tmp_path, weights, monkeypatch):
+    monkeypatch.setattr("napari_ips.fusion.spool._LARGEST_CHUNK", 10_000)
+    monkeypatch.setattr("napari_ips.fusion.spool._CHUNK", 256)
+    stack = noise(5, 300, 520)
+    source = zarr.create_array(tmp_path / "in.zarr", data=stack, chunks=(3, 200, 150))
+    events: list[Progress] = []
+    fuse(source, tmp_path / "f.tif", weights, slices=(2, 5), callback=events.append)
+    # Slice 2 is of other chunks than 3 and 4.
+    assert sum(event.task == "copying" for event in events) == 2 * 2 * 4
+    expected = in_memory(stack[2:], weights).fused
+    assert np.array_equal(read_image(tmp_path / "f.tif"), expected)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product, starmap
 from typing import Any
 
 from napari_ips.events import Progress, ProgressCallback
@@ -19,8 +19,8 @@ def spooled(job: Job, for_cluster: bool, callback: ProgressCallback | None) -> L
     """Return the stack of a job, or a copy in its work folder that is read faster.
 
     A copy is made of stacks whose chunks are so large that reading them for every tile
-    would take long (a compressed page in one strip), slice by slice; and of arrays that
-    the workers of a cluster shall read.
+    would take long (a compressed page in one strip); and of arrays that the workers of a
+    cluster shall read.
     """
     stack = job.stack
     # Another process may find nothing where an array was, and zarr takes that for zeros.
@@ -43,12 +43,22 @@ def spooled(job: Job, for_cluster: bool, callback: ProgressCallback | None) -> L
                 chunks=(1, 1, 1, min(height, _CHUNK), min(width, _CHUNK), *colours),
                 overwrite=True,
             )
-            every = slice(None)
-            places = list(product(range(times), range(channels), range(*job.z)))
-            for n, (t, c, z) in enumerate(places, start=1):
-                copy[t, c, z] = stack.read(t, c, slice(z, z + 1), every, every)[0]
+            # In whole chunks, so that each is decoded once, and not more than need be.
+            deep, *edges = stack.chunk_shape
+            high, wide = (edge * max(1, _CHUNK // edge) for edge in edges)
+            cuts = _cut(job.z, deep), _cut((0, height), high), _cut((0, width), wide)
+            places = list(product(range(times), range(channels), *cuts))
+            for n, place in enumerate(places, start=1):
+                copy[place] = stack.read(*place)
                 if callback:
                     callback(Progress("copying", n, len(places)))
             done.touch()
     axes = "TCZYXS"[: copy.ndim]
     return wrap_array(copy, axes, stack.metadata)
+
+
+def _cut(ends: tuple[int, int], step: int) -> list[slice]:
+    """Cut at multiples of ``step``."""
+    start, stop = ends
+    bounds = [start, *range((start // step + 1) * step, stop, step), stop]
+    return list(starmap(slice, pairwise(bounds)))

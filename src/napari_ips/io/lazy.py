@@ -49,6 +49,8 @@ class LazyStack:
     metadata : Metadata
     chunk_bytes : int
         What has to be decoded at least to read one pixel.
+    chunk_shape : (int, int, int)
+        The slices, rows and columns of that; a whole slice where nothing is decoded.
     path : Path, optional
         The file, store or folder; None for an array in memory.
     slice_names : tuple of str
@@ -70,6 +72,9 @@ class LazyStack:
         if len(self.metadata.channels) != c:
             self.metadata = replace(self.metadata, channels=())
         self.chunk_bytes = pixels.chunk_bytes
+        chunks = getattr(pixels.data, "chunks", None)
+        edges = dict(zip(pixels.axes, chunks, strict=True)) if chunks else {}
+        self.chunk_shape = (int(edges.get("Z", 1)), edges.get("Y", y), edges.get("X", x))
         self.path = pixels.path
         self.slice_names = pixels.files or tuple(f"{pixels.name}[{n}]" for n in range(z))
         self._pixels = pixels
@@ -214,6 +219,7 @@ class _DaskArray:
         self._array = array
         self.shape = array.shape
         self.dtype = array.dtype
+        self.chunks = array.chunksize
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         # Threads of dask's own would compete with those that call this.

@@ -92,7 +92,8 @@ class _CompressedPages:
         self._array = zarr.open_array(series.aszarr(level=0), mode="r")
         self.shape: tuple[int, ...] = self._array.shape
         self.dtype: np.dtype[Any] = self._array.dtype
-        self.chunk_bytes = math.prod(self._array.chunks) * self.dtype.itemsize
+        self.chunks: tuple[int, ...] = self._array.chunks
+        self.chunk_bytes = math.prod(self.chunks) * self.dtype.itemsize
 
     def __getitem__(self, index: tuple[int | slice, ...]) -> NDArray[Any]:
         return np.asarray(self._array[index])
