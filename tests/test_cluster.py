@@ -154,16 +154,6 @@ def test_same_bytes_and_weights_loaded_once(client, alone, log, tmp_path, monkey
     assert len(loaded) == len(set(loaded)) == len(at_work) > 1
 
 
-def test_a_killed_worker_changes_nothing(client, alone, log, tmp_path):
-    source, weights, expected = alone
-    callback = at_first_tile(lambda: kill_one(client))
-    found = fused(source, weights, tmp_path / "out", client=client, callback=callback)
-    assert found == expected
-    lines = [line.split()[0] for line in log.read_text().splitlines()]
-    tiles = [line for line in lines if line != "weights"]
-    assert len(tiles) > len(set(tiles)), "the killed one was at no tile"
-
-
 def test_calling_off_leaves_nothing_at_work(client, alone, log, tmp_path):
     source, weights, expected = alone
 
@@ -190,22 +180,6 @@ def test_another_run_of_the_same_name_starts_afresh(client, alone, tmp_path):
     other = fused(source, weights, tmp_path, client=client, settings={"mode": "hard"})
     again = fused(source, weights, tmp_path, client=client, overwrite=True)
     assert other != again == expected
-
-
-def test_a_tile_that_kills_every_worker(client, alone, log, tmp_path):
-    source, weights, expected = alone
-
-    def patience(failures: int, dask_scheduler: Any) -> None:
-        dask_scheduler.allowed_failures = failures
-
-    client.run_on_scheduler(patience, 0)
-    try:
-        callback = at_first_tile(lambda: kill_one(client))
-        line = stopped(source, weights, tmp_path / "out", client=client, callback=callback)
-    finally:
-        client.run_on_scheduler(patience, 3)
-    assert line.startswith("Several workers vanished, one after another, over the same")
-    assert fused(source, weights, tmp_path / "out", resume=True) == expected
 
 
 def test_an_array_is_copied_for_the_workers(client, alone, tmp_path):
@@ -237,6 +211,33 @@ def test_workers_of_another_version_are_refused(client, alone, tmp_path, monkeyp
     monkeypatch.setattr(cluster, "package_version", lambda: "0.0.1")
     line = stopped(source, weights, tmp_path, client=client)
     assert line.startswith("This program is napari-ips 0.0.1, but the scheduler has ")
+
+
+def test_a_killed_worker_changes_nothing(client, alone, log, tmp_path):
+    source, weights, expected = alone
+    callback = at_first_tile(lambda: kill_one(client))
+    found = fused(source, weights, tmp_path / "out", client=client, callback=callback)
+    assert found == expected
+    lines = [line.split()[0] for line in log.read_text().splitlines()]
+    tiles = [line for line in lines if line != "weights"]
+    assert len(tiles) > len(set(tiles)), "the killed one was at no tile"
+
+
+@pytest.mark.slow
+def test_a_tile_that_kills_every_worker(client, alone, log, tmp_path):
+    source, weights, expected = alone
+
+    def patience(failures: int, dask_scheduler: Any) -> None:
+        dask_scheduler.allowed_failures = failures
+
+    client.run_on_scheduler(patience, 0)
+    try:
+        callback = at_first_tile(lambda: kill_one(client))
+        line = stopped(source, weights, tmp_path / "out", client=client, callback=callback)
+    finally:
+        client.run_on_scheduler(patience, 3)
+    assert line.startswith("Several workers vanished, one after another, over the same")
+    assert fused(source, weights, tmp_path / "out", resume=True) == expected
 
 
 def test_a_worker_has_to_see_the_work_folder(tmp_path):
