@@ -289,9 +289,10 @@ def with_position(path: Path, stack: LazyStack, stacks: Sequence[LazyStack]) -> 
 def _fingerprint(stack: LazyStack) -> str:
     """Tell pixels from others, as far as that goes without reading all of them."""
     digest = hashlib.sha256()
-    if stack.path is not None and stack.path.is_file():
-        state = stack.path.stat()
-        digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
+    for file in stack.files or (stack.path,):
+        if file is not None and file.is_file():
+            state = file.stat()
+            digest.update(f"{state.st_size} {state.st_mtime_ns}".encode())
     times, channels, slices, *shape = stack.shape
     y, x = (slice(n // 2, n // 2 + _LOOK) for n in shape)
     for t, c, z in ((0, 0, 0), (times - 1, channels - 1, slices - 1)):

@@ -31,7 +31,7 @@ def check_outputs(job: Job, outputs: Mapping[str, Path], overwrite: bool) -> Non
         if twin != name:
             raise IPSError(f"{path} is asked for twice: for {twin} and for {name}.")
         if _belongs_to(path, job.stack):
-            raise IPSError(f"{path} is, or lies in, the input; choose another place.")
+            raise IPSError(f"{path} is, lies in, or holds the input; choose another place.")
         check_result_path(
             path,
             shape=job.shape_of(name),
@@ -91,12 +91,12 @@ def _mark(job: Job, step: str, name: str) -> Path:
 
 
 def _belongs_to(path: Path, stack: LazyStack) -> bool:
-    """Tell whether a path is that of a stack, lies in it, or is one of its slices."""
-    if stack.path is None:
-        return False
-    place, source = path.resolve(), stack.path.resolve()
-    beside = place.parent == source.parent and path.name in stack.slice_names
-    return beside or place.is_relative_to(source)
+    """Tell whether a path is that of a stack or a slice, lies in it, or holds it."""
+    place = path.resolve()
+    return any(
+        place.is_relative_to(source) or source.is_relative_to(place)
+        for source in (known.resolve() for known in (stack.path, *stack.files) if known)
+    )
 
 
 def _coloured(job: Job, name: str) -> bool:

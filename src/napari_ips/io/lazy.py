@@ -53,6 +53,8 @@ class LazyStack:
         The slices, rows and columns of that; a whole slice where nothing is decoded.
     path : Path, optional
         The file, store or folder; None for an array in memory.
+    files : tuple of Path
+        The file of each slice, where every slice has its own.
     slice_names : tuple of str
         Where each slice comes from: file names, or one name with the slice's number.
     """
@@ -76,7 +78,9 @@ class LazyStack:
         edges = dict(zip(pixels.axes, chunks, strict=True)) if chunks else {}
         self.chunk_shape = (int(edges.get("Z", 1)), edges.get("Y", y), edges.get("X", x))
         self.path = pixels.path
-        self.slice_names = pixels.files or tuple(f"{pixels.name}[{n}]" for n in range(z))
+        self.files = pixels.files
+        names = tuple(file.name for file in pixels.files)
+        self.slice_names = names or tuple(f"{pixels.name}[{n}]" for n in range(z))
         self._pixels = pixels
         self._position = position
 

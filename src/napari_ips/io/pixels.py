@@ -36,8 +36,8 @@ class Pixels:
         A module's function and the arguments with which it makes the same again.
     path : Path, optional
         Where the pixels lie; None in memory.
-    files : tuple of str
-        The name of each slice's file, where every slice has its own.
+    files : tuple of Path
+        The file of each slice, where every slice has its own.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Pixels:
     chunk_bytes: int
     reopen: tuple[Callable[..., Pixels], tuple[Any, ...]]
     path: Path | None = None
-    files: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         kind = self.data.dtype

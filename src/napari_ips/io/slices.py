@@ -63,7 +63,7 @@ def stack_of_files(files: Sequence[Path], name: str, folder: Path | None) -> Pix
         max(one.chunk_bytes for one in slices),
         (stack_of_files, again),
         folder or files[0],
-        tuple(file.name for file in files),
+        tuple(files),
     )
 
 
