@@ -236,9 +236,15 @@ def test_compressed_pages_of_two_gigabytes(tmp_path, weights):
     path = tmp_path / "in.tif"
     page = np.zeros((4096, 2**18), np.uint16)
     page[1000:1600, 5000:5700] = noise(600, 700)
-    with tifffile.TiffWriter(path, bigtiff=True) as file:
-        for _ in range(2):
-            file.write(page, compression="zlib", rowsperstrip=4096, contiguous=False)
+    tifffile.imwrite(
+        path,
+        (page for _ in range(2)),
+        shape=(2, *page.shape),
+        dtype=page.dtype,
+        compression="zlib",
+        rowsperstrip=len(page),
+        photometric="minisblack",
+    )
     seen = []
 
     class Enough(Exception):
