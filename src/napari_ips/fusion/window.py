@@ -20,7 +20,7 @@ _CELL = 32
 # A slice may be the sharpest in a cell if it has this share of the highest energy there,
 # above the lowest; and slices differ there if the highest is so many times the lowest.
 _NEAR = 0.35
-_STANDS_OUT = 2.0
+_STANDS_OUT = 1.7
 
 
 def window(core: Core, settings: FusionSettings) -> Area:
@@ -124,7 +124,9 @@ def _focus_energy(slices: Tensor) -> Tensor:
     around = slices[:, :-2, 1:-1] + slices[:, 2:, 1:-1]
     around = around + slices[:, 1:-1, :-2] + slices[:, 1:-1, 2:]
     squares = (4 * inner - around).square()[:, None]
-    return F.avg_pool2d(squares, _CELL, ceil_mode=True)[:, 0]
+    # Cells of nearly one size: in smaller ones, noise alone would stand out.
+    rows, columns = (max(1, round(n / _CELL)) for n in squares.shape[2:])
+    return F.adaptive_avg_pool2d(squares, (rows, columns))[:, 0]
 
 
 def _plain(odds: Tensor, area: Area) -> Evidence:
