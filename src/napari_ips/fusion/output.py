@@ -31,7 +31,9 @@ def check_outputs(job: Job, outputs: Mapping[str, Path], overwrite: bool) -> Non
         if twin != name:
             raise IPSError(f"{path} is asked for twice: for {twin} and for {name}.")
         if _belongs_to(path, job.stack):
-            raise IPSError(f"{path} is, lies in, or holds the input; choose another place.")
+            raise IPSError(
+                f"{path} is, or lies in, the input, or holds it; choose another place."
+            )
         check_result_path(
             path,
             shape=job.shape_of(name),

@@ -67,7 +67,7 @@ def has_to_run(
     """
     for path in outputs.values():
         remove_leftovers(path)
-    existing = [path for path in outputs.values() if os.path.lexists(path)]
+    in_the_way = {n: path for n, path in outputs.items() if os.path.lexists(path)}
     if job.started:
         if not resume and not overwrite:
             raise IPSError(
@@ -76,16 +76,13 @@ def has_to_run(
             )
         if resume:
             job.check_same()
-            existing = [
-                p
-                for name, p in outputs.items()
-                if p in existing and not is_begun(job, name)
-            ]
-    elif resume and not overwrite and len(existing) == len(outputs):
+            in_the_way = {n: p for n, p in in_the_way.items() if not is_begun(job, n)}
+    elif resume and not overwrite and len(in_the_way) == len(outputs):
         _log.warning("%s is finished already; nothing was done.", outputs["fused"])
         return False
-    if existing and not overwrite:
-        raise IPSError(f"{existing[0]} exists already; use --overwrite to replace it.")
+    if in_the_way and not overwrite:
+        first = next(iter(in_the_way.values()))
+        raise IPSError(f"{first} exists already; use --overwrite to replace it.")
     return True
 
 
