@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_ips import CrossImageFusionNetwork, IPSError
+from napari_ips import CrossImageFusionNetwork, IPSError, NetworkConfig
 from napari_ips.network import Mamba
 from napari_ips.weights import load_weights
 
@@ -105,8 +105,11 @@ def test_the_default_has_12_mamba_blocks_beside_3_resblocks():
     net = CrossImageFusionNetwork()
     assert len(net.global_branch.blocks) == 12
     assert len(net.local_branch) == 3
-    block = net.global_branch.blocks[0]
-    assert sum(p.numel() for p in block.mamba.parameters()) == 9_920
+    assert net.config == NetworkConfig()
+
+
+def test_a_mamba_layer_of_32_channels_has_as_many_parameters_as_mamba_1():
+    assert sum(p.numel() for p in Mamba(32).parameters()) == 9_920
 
 
 def test_parameters_have_the_names_and_shapes_of_mamba_1():
@@ -165,3 +168,20 @@ def test_the_scan_backend_can_be_chosen(backend):
 def test_shapes_that_make_no_network_are_refused(wrong):
     with pytest.raises(IPSError, match=next(iter(wrong))):
         CrossImageFusionNetwork(**wrong)
+
+
+@pytest.mark.parametrize("size", [(7, 9), (8, 6), (1, 1), (13, 32)])
+@pytest.mark.parametrize("unshuffle", [1, 2])
+def test_any_size_comes_back_as_it_was(size, unshuffle):
+    net = CrossImageFusionNetwork(
+        width=4, local_blocks=1, mamba_blocks=1, unshuffle=unshuffle
+    )
+    a, b = torch.rand(2, 2, 1, *size).unbind()
+    assert net(a, b).shape == (2, 1, *size)
+    assert net.fuse(a, b).shape == (2, 1, *size)
+
+
+def test_squares_of_pixels_are_decided_pixel_by_pixel():
+    net = CrossImageFusionNetwork(width=4, local_blocks=1, mamba_blocks=1)
+    odds = net(*torch.rand(2, 1, 1, 8, 8).unbind())[0, 0]
+    assert len(torch.unique(odds)) > 32

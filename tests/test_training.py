@@ -160,7 +160,7 @@ def test_a_run_reports_events_and_writes_weights(folder, preset):
 def test_a_network_learns_to_choose(folder):
     """Trained for seconds, it already tells focus far better than an untrained one."""
     easy = {"kernel_range": (9, 31), "both_defocused": 0.0, "noise": 0.0}
-    shape = NetworkConfig(width=8, local_blocks=2, mamba_blocks=1, d_state=4)
+    shape = NetworkConfig(width=8, local_blocks=2, mamba_blocks=1, d_state=4, unshuffle=1)
     config = settings(
         folder, network=shape, batch_size=4, crop_size=48, iterations=90, ema_decay=0.9,
         learning_rate=3e-3, intensity_jitter=False, validation_crops=8,

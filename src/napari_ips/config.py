@@ -94,11 +94,11 @@ class NetworkConfig(Config):
     """Shape of the cross-image fusion network (Section III-B, Fig. 4).
 
     The defaults are those of the shipped weights. The paper's own are
-    ``output="image"`` and ``global_stride=1``.
+    ``output="image"``, ``global_stride=1`` and ``unshuffle=1``.
     """
 
     in_channels: int = Field(1, ge=1, le=16, description="channels of each source image")
-    width: int = Field(16, ge=1, le=512, description="feature channels per source image")
+    width: int = Field(24, ge=1, le=512, description="feature channels per source image")
     local_blocks: int = Field(3, ge=0, le=64, description="ResBlocks of the local branch")
     mamba_blocks: int = Field(
         12, ge=0, le=64, description="Mamba blocks of the global branch"
@@ -113,6 +113,9 @@ class NetworkConfig(Config):
     )
     global_stride: Literal[1, 2, 4] = Field(
         2, description="the global branch sees every n-th row and column"
+    )
+    unshuffle: Literal[1, 2] = Field(
+        2, description="the network works on squares of n x n pixels as channels"
     )
 
 
@@ -160,7 +163,7 @@ class TrainConfig(Config):
     iterations: int | None = Field(None, ge=1, description="length of the run in steps")
     minutes: float | None = Field(None, gt=0, description="length of the run in minutes")
     batch_size: int = Field(4, ge=1)
-    crop_size: int = Field(96, ge=16, description="edge of the training crops, pixels")
+    crop_size: int = Field(128, ge=16, description="edge of the training crops, pixels")
     learning_rate: float = Field(1e-3, gt=0, le=1)
     decay_start: Fraction = Field(
         0.5, description="from this fraction of the run on, the rate falls to zero"
@@ -215,7 +218,7 @@ class TrainConfig(Config):
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
-        "network": NetworkConfig(output="image", global_stride=1),
+        "network": NetworkConfig(width=16, output="image", global_stride=1, unshuffle=1),
         "iterations": 1_000_000,
         "batch_size": 1,
         "crop_size": 128,

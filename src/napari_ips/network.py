@@ -179,6 +179,10 @@ class CrossImageFusionNetwork(nn.Module):
         The weight of source 1 per pixel, or the fused image itself (the paper's).
     global_stride : {1, 2, 4}
         The global branch sees every n-th row and column; 1 is the paper's.
+    unshuffle : {1, 2}
+        Squares of n x n pixels become the channels of one, and the decisions of one the
+        pixels of a square: all but the last step then has so many fewer pixels to work
+        on. 1 is the paper's.
 
     Raises
     ------
@@ -189,7 +193,7 @@ class CrossImageFusionNetwork(nn.Module):
     def __init__(
         self,
         in_channels: int = 1,
-        width: int = 16,
+        width: int = 24,
         local_blocks: int = 3,
         mamba_blocks: int = 12,
         d_state: int = 16,
@@ -197,6 +201,7 @@ class CrossImageFusionNetwork(nn.Module):
         expand: int = 2,
         output: str = "selection",
         global_stride: int = 2,
+        unshuffle: int = 2,
     ) -> None:
         super().__init__()
         self.config = config = NetworkConfig.checked(
@@ -209,11 +214,15 @@ class CrossImageFusionNetwork(nn.Module):
             expand=expand,
             output=output,
             global_stride=global_stride,
+            unshuffle=unshuffle,
         )
         both = 2 * width
-        outputs = config.in_channels if config.output == "image" else 1
+        area = config.unshuffle**2
+        outputs = area * (config.in_channels if config.output == "image" else 1)
         self.encoder = nn.Sequential(
-            nn.Conv2d(config.in_channels, width, 3, padding=1), nn.ReLU(), ResBlock(width)
+            nn.Conv2d(area * config.in_channels, width, 3, padding=1),
+            nn.ReLU(),
+            ResBlock(width),
         )
         self.local_branch = nn.Sequential(
             *(ResBlock(both) for _ in range(config.local_blocks))
@@ -235,7 +244,18 @@ class CrossImageFusionNetwork(nn.Module):
                 module.backend = backend
 
     def encode(self, image: Tensor) -> Tensor:
-        """Shallow features (batch, width, H, W) of sources (batch, in_channels, H, W)."""
+        """Return the shallow features of sources (batch, in_channels, H, W).
+
+        Returns
+        -------
+        Tensor, shape (batch, width, ceil(H / unshuffle), ceil(W / unshuffle))
+        """
+        factor = self.config.unshuffle
+        height, width = image.shape[2:]
+        padding = (0, -width % factor, 0, -height % factor)
+        if any(padding):
+            image = F.pad(image, padding, mode="replicate")
+        image = F.pixel_unshuffle(image, factor)
         if image.device.type == "cpu":
             # oneDNN convolves several times as fast where the channels come last.
             image = image.to(memory_format=torch.channels_last)
@@ -249,7 +269,8 @@ class CrossImageFusionNetwork(nn.Module):
         -------
         Tensor
             (batch, 1, H, W) log-odds that source 1 is the one in focus for
-            ``output="selection"``, else the image (batch, in_channels, H, W).
+            ``output="selection"``, else the image (batch, in_channels, H, W); H and W
+            rounded up to multiples of ``unshuffle``.
         """
         features = torch.cat([features1, features2], dim=1)
         height, width = features.shape[2:]
@@ -259,7 +280,7 @@ class CrossImageFusionNetwork(nn.Module):
             features = F.pad(features, padding, mode="replicate")
         hidden = self._joined(features, self.global_branch(features))
         raw: Tensor = self.reconstruction[-1](hidden)[..., :height, :width]
-        return raw
+        return F.pixel_shuffle(raw, self.config.unshuffle)
 
     def _joined(self, features: Tensor, maps: Tensor) -> Tensor:
         """Join the local branch of the features with the maps of the global one."""
@@ -274,10 +295,11 @@ class CrossImageFusionNetwork(nn.Module):
         return out
 
     def forward(self, source1: Tensor, source2: Tensor) -> Tensor:
-        """Return `decide` for two sources of shape (batch, in_channels, H, W)."""
+        """Return `decide` for two sources (batch, in_channels, H, W), cut to their size."""
         features = self.encode(torch.cat([source1, source2]))
         features1, features2 = features.chunk(2)
-        return self.decide(features1, features2)
+        height, width = source1.shape[2:]
+        return self.decide(features1, features2)[..., :height, :width]
 
     def fuse(self, source1: Tensor, source2: Tensor) -> Tensor:
         """Return the fused image (batch, in_channels, H, W): psi of Eq. (3)."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
-from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
@@ -117,8 +116,10 @@ def load_weights(name: str | Path) -> tuple[CrossImageFusionNetwork, dict[str, s
     path = find_weights(name)
     card = read_card(path)
     try:
-        config = NetworkConfig.model_validate_json(card["network"])
-    except (KeyError, ValidationError) as error:
+        # Weights of before there was a choice name none.
+        shape = {"unshuffle": 1} | json.loads(card["network"])
+        config = NetworkConfig.model_validate(shape)
+    except (KeyError, TypeError, ValueError) as error:
         raise IPSError(
             f"{path} describes a network that this version does not know; "
             "it may need a newer napari-ips."
