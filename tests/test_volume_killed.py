@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,7 +33,9 @@ def check_kills(folder: Path, name: str, before: str, shares: list[float]) -> No
     expected = tree(folder / "whole")
     assert any(Path(file).parts[0] == name for file in expected)
     for number, kill in enumerate(kills):
-        assert tree(folder / str(number)) == expected, kill
+        place = folder / str(number)
+        assert tree(place) == expected, kill
+        assert sorted(os.listdir(place)) == sorted([name, "i.tif"]), kill
         assert kill["left"] + kill["tiles"] == TILES or kill["tiles"] == 0, kill
     # They were killed before, between and after the tiles.
     assert {kill["tiles"] for kill in kills} >= {0, TILES}
@@ -49,4 +52,5 @@ def test_killed_and_resumed_is_as_if_undisturbed(tmp_path):
     [("a.ome.zarr", "new"), ("a.ome.zarr", "overwrite"), ("a.ome.tif", "overwrite")],
 )
 def test_killed_at_many_moments(tmp_path, name, before):
-    check_kills(tmp_path, name, before, [n / 20 for n in range(21)])
+    shares = [n / 20 for n in range(20)] + [n / 1000 for n in range(970, 1001, 3)]
+    check_kills(tmp_path, name, before, shares)

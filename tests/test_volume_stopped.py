@@ -124,9 +124,12 @@ def test_finished_output_is_refused_kept_or_replaced(tmp_path, weights, expected
     run(tmp_path, weights)
     with pytest.raises(IPSError, match="exists"):
         run(tmp_path, weights)
+    # As a run leaves it that is killed at its very end.
+    (work_folder(tmp_path) / "done").mkdir(parents=True)
     assert run(tmp_path, weights, resume=True) == []
     assert "is finished already; nothing was done" in caplog.text
     assert tree(tmp_path) == expected
+    assert sorted(os.listdir(tmp_path)) == ["f.ome.zarr", "i.tif"]
     stopped(tmp_path, weights, source=noise(*SHAPE, seed=1), overwrite=True)
     finished = {
         name: data for name, data in tree(tmp_path).items() if ".partial" not in name

@@ -67,6 +67,9 @@ def has_to_run(
     """
     for path in outputs.values():
         remove_leftovers(path)
+    if not job.started:
+        # It was not filled yet, or was about to be deleted.
+        job.discard()
     in_the_way = {n: path for n, path in outputs.items() if os.path.lexists(path)}
     if job.started:
         if not resume and not overwrite:
