@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sizes", type=int, nargs="+", help="edges of the images, pixels")
     parser.add_argument("--slices", type=int, default=10)
-    parser.add_argument("--folder", type=Path, help="where to work; default: a temporary one")
+    parser.add_argument("--folder", type=Path, help="where to work, if not /tmp")
     parser.add_argument("--json", type=Path, help="where to write the figures as well")
     parser.add_argument("--options", default="", help="more of them for `napari-ips fuse`")
     arguments = parser.parse_args()
