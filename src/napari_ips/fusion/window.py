@@ -66,7 +66,9 @@ def core_evidence(
     area = evidence_area(core, settings.shape)
     y, x = within(area, window(core, settings))
     device = next(network.parameters()).device
-    slices = values.to(device, non_blocking=True)
+    # From pinned memory, a GPU fetches them while it works on another window.
+    pinned = values.pin_memory() if device.type == "cuda" else values
+    slices = pinned.to(device, non_blocking=True)
     if settings.config.strategy == "fold":
         return _plain(_fold(network, slices, settings)[:, y, x], area)
     if not settings.config.regularise:
