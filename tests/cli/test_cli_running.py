@@ -134,7 +134,12 @@ def large(tmp_path):
 
 def start(*arguments, **options):
     command = [*COMMAND, *map(str, arguments), "--tile", "256"]
-    return subprocess.Popen(command, **options)
+    # Shells have what they run in the background ignore Ctrl-C, and it would inherit that.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        return subprocess.Popen(command, **options)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def tree(folder: Path) -> dict[Path, bytes]:
