@@ -187,7 +187,10 @@ def open_stacks(
 
 
 def wrap_array(
-    array: Any, axes: str | None = None, metadata: Metadata | None = None
+    array: Any,
+    axes: str | None = None,
+    metadata: Metadata | None = None,
+    name: str = "array",
 ) -> LazyStack:
     """Take an array for z-stacks, of which no more is computed than is read.
 
@@ -198,6 +201,8 @@ def wrap_array(
         One letter per axis, as for `open_stacks`; by default as told there.
     metadata : Metadata, optional
         What is known of the image.
+    name : str
+        What results and messages call it.
 
     Returns
     -------
@@ -208,9 +213,10 @@ def wrap_array(
     IPSError
         If the axes do not fit or are not clear, or there are several positions.
     """
-    pixels = _array_pixels(array)
+    pixels = _array_pixels(array, name)
     shape = tuple(int(n) for n in pixels.data.shape)
-    letters = settle_axes("The array", shape, pixels.axes, axes)
+    told = "The array" if name == "array" else name
+    letters = settle_axes(told, shape, pixels.axes, axes)
     if "P" in letters and shape[letters.index("P")] > 1:
         raise IPSError("The array holds several positions; pass them one by one.")
     return LazyStack(replace(pixels, axes=letters, metadata=metadata or Metadata()))
@@ -230,14 +236,13 @@ class _DaskArray:
         return np.asarray(self._array[index].compute(scheduler="synchronous"))
 
 
-def _array_pixels(array: Any) -> Pixels:
-    name = "array"
+def _array_pixels(array: Any, name: str) -> Pixels:
     if not isinstance(array, np.ndarray):
         import zarr
 
         if isinstance(array, zarr.Array):
             return array_pixels(array, name)
-    again = (_array_pixels, (array,))
+    again = (_array_pixels, (array, name))
     chunk_bytes = 0
     data = array
     if hasattr(array, "__dask_graph__"):

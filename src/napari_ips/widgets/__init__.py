@@ -1,0 +1,1 @@
+"""The napari plugin's dock widgets. The only part of the package that knows Qt."""

@@ -1,0 +1,178 @@
+"""Image layers of napari as z-stacks: which axis is z, and how pixels lie in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_ips.errors import IPSError
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_ips.io import LazyStack, Metadata
+
+_LETTERS = {
+    **dict.fromkeys(("z", "depth", "plane", "planes", "slice", "slices", "focus"), "Z"),
+    **dict.fromkeys(("t", "time", "frame", "frames", "timepoint"), "T"),
+    **dict.fromkeys(("c", "ch", "channel", "channels"), "C"),
+    "y": "Y",
+    "x": "X",
+}
+
+
+def level_zero(layer: Image) -> Any:
+    """Return the pixels of a layer, of a multiscale one those of full resolution."""
+    return layer.data[0] if layer.multiscale else layer.data
+
+
+def axis_name(layer: Image, axis: int) -> str:
+    """Return what users call an axis of a layer: its label, or its number from 0."""
+    label = str(layer.axis_labels[axis])
+    return f"axis {axis}" if label.lstrip("-").isdigit() else label
+
+
+def z_candidates(layer: Image) -> list[int]:
+    """Return the axes along which the slices of a layer may lie, those of the image not."""
+    known = _known_letters(layer)
+    return [n for n, letter in enumerate(known) if letter not in ("Y", "X")]
+
+
+def z_axis_of(layer: Image) -> int | None:
+    """Return the axis of the slices: by its label, else the most likely one.
+
+    Without a label, it is the last axis before those of the image that is not labelled as
+    something else. None if there is no such axis.
+    """
+    known = _known_letters(layer)
+    if "Z" in known:
+        return known.index("Z")
+    free = [n for n in range(layer.ndim) if not known[n]]
+    return free[-1] if free else None
+
+
+def stack_of(layer: Image, z_axis: int) -> LazyStack:
+    """Take a layer for z-stacks, of which no more is read than is needed.
+
+    Parameters
+    ----------
+    layer : Image
+        Of numpy, dask, zarr or similar arrays, multiscale or not. Beside z, Y and X it
+        may have time points and channels.
+    z_axis : int
+        Axis of the slices.
+
+    Raises
+    ------
+    IPSError
+        If it is no z-stack, or its values are no intensities.
+    """
+    from napari_ips.io import wrap_array
+
+    data = level_zero(layer)
+    if np.dtype(data.dtype).kind not in "iuf":
+        raise IPSError(f"{layer.name} holds {data.dtype} values; integers or floats fuse.")
+    axes = axes_of(layer, z_axis) + ("S" if layer.rgb else "")
+    return wrap_array(data, axes, _metadata(layer, axes), layer.name)
+
+
+def axes_of(layer: Image, z_axis: int) -> str:
+    """Return one letter for each axis of a layer, colours not counted: Z, Y, X, T, C.
+
+    Raises
+    ------
+    IPSError
+        If the slices cannot lie along `z_axis`, or there are more axes than these.
+    """
+    known = _known_letters(layer)
+    if z_axis not in z_candidates(layer):
+        raise IPSError(f"The slices of {layer.name} cannot lie along axis {z_axis}.")
+    letters = ["" if letter == "Z" else letter for letter in known]
+    letters[z_axis] = "Z"
+    free = [letter for letter in "TC" if letter not in letters]
+    for n in range(layer.ndim):
+        if not letters[n]:
+            if not free:
+                raise IPSError(
+                    f"{layer.name} has {layer.ndim} axes; besides z, y and x only time "
+                    "and channels can be fused. Split it first."
+                )
+            letters[n] = free.pop(0)
+    return "".join(letters)
+
+
+def plane_of(layer: Image, z_axis: int, step: Sequence[int]) -> tuple[int, int]:
+    """Return time point and channel at a position given in pixels of the layer."""
+    places = dict(zip(axes_of(layer, z_axis), step, strict=True))
+    return int(places.get("T", 0)), int(places.get("C", 0))
+
+
+def flat_placement(layer: Image, z_axis: int) -> dict[str, Any]:
+    """Return where an image without the z axis of a layer lies.
+
+    Returns
+    -------
+    dict
+        Arguments for a new layer of one dimension less: units, axis_labels, scale and
+        translate, or affine for a layer that is rotated or sheared.
+    """
+    kept = [n for n in range(layer.ndim) if n != z_axis]
+    placed: dict[str, Any] = {
+        "units": tuple(layer.units[n] for n in kept),
+        "axis_labels": tuple(layer.axis_labels[n] for n in kept),
+    }
+    if any(str(label).lstrip("-").isdigit() for label in placed["axis_labels"]):
+        # Numbers counted from the end of the axes that were there before.
+        del placed["axis_labels"]
+    matrix, origin = _to_world(layer)
+    matrix, origin = matrix[np.ix_(kept, kept)], origin[kept]
+    if np.allclose(matrix, np.diag(np.diag(matrix))):
+        return placed | {"scale": tuple(np.diag(matrix)), "translate": tuple(origin)}
+    affine = np.eye(len(kept) + 1)
+    affine[:-1, :-1], affine[:-1, -1] = matrix, origin
+    return placed | {"affine": affine}
+
+
+def _known_letters(layer: Image) -> list[str]:
+    """Return the letters that the labels of a layer tell, "" for those that do not."""
+    letters = [_LETTERS.get(str(label).lower(), "") for label in layer.axis_labels]
+    if {"Y", "X"} <= set(letters):
+        return letters
+    letters = ["" if letter in ("Y", "X") else letter for letter in letters]
+    return [*letters[:-2], "Y", "X"]
+
+
+def _to_world(layer: Image) -> tuple[Any, Any]:
+    """Return the matrix and the origin by which pixels become places in the world."""
+    origin = np.asarray(layer.data_to_world([0.0] * layer.ndim))
+    steps = [layer.data_to_world(unit) for unit in np.eye(layer.ndim)]
+    return np.stack(steps, axis=1) - origin[:, None], origin
+
+
+def _metadata(layer: Image, axes: str) -> Metadata:
+    from napari_ips.io import Metadata
+    from napari_ips.io.formats import clean_unit
+
+    # A layer of scale 1 in pixels tells nothing.
+    units = [clean_unit(str(unit)) for unit in layer.units]
+    matrix, origin = _to_world(layer)
+    sizes = np.linalg.norm(matrix, axis=0)
+    z, y, x = (axes.index(letter) for letter in "ZYX")
+    place: dict[str, Any] = {}
+    if units[y] or not np.allclose(sizes[[y, x]], 1):
+        place["pixel_size"] = float(sizes[y]), float(sizes[x])
+        place["unit"] = units[y]
+    if units[z] or not np.isclose(sizes[z], 1):
+        ratio = 1.0
+        if units[z] and units[y]:
+            ratio = float((1 * layer.units[z]).to(layer.units[y]).magnitude)
+        place["z_step"] = float(sizes[z]) * ratio
+        if place.get("pixel_size"):
+            place["origin"] = tuple(
+                float(origin[n]) * (ratio if n == z else 1.0) for n in (z, y, x)
+            )
+    if "T" in axes and units[t := axes.index("T")]:
+        place |= {"time_step": float(sizes[t]), "time_unit": str(layer.units[t])}
+    return Metadata(**place)
