@@ -18,6 +18,12 @@ from napari_ips.evaluation.metrics import grey
 Window = Literal["gaussian", "box"]
 Array = NDArray[Any]
 
+# Standard deviations in pixels; see `window_energy`.
+WINDOW = 2.0
+PREFILTER = 1.0
+# Pixels that its detail reaches: 4 standard deviations of each Gaussian, 1 in between.
+REACH = round(4 * WINDOW) + 1 + round(4 * PREFILTER)
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -39,10 +45,7 @@ def max_projection(stack: Array) -> Array:
 
 def mean_projection(stack: Array) -> Array:
     """Mean of every pixel over the slices, rounded if the stack is of integers."""
-    mean: Array = _checked(stack).mean(axis=0, dtype=np.float64)
-    if np.issubdtype(stack.dtype, np.integer):
-        mean = np.rint(mean)
-    return mean.astype(stack.dtype)
+    return rounded(_checked(stack).mean(axis=0, dtype=np.float64), stack.dtype)
 
 
 def best_single_slice(stack: Array, truth: Array | None = None) -> Selection:
@@ -69,9 +72,9 @@ def best_single_slice(stack: Array, truth: Array | None = None) -> Selection:
 
 def window_energy(
     stack: Array,
-    window: float = 2.0,
+    window: float = WINDOW,
     shape: Window = "gaussian",
-    prefilter: float = 1.0,
+    prefilter: float = PREFILTER,
 ) -> Selection:
     """Take every pixel from the slice with the most detail around it.
 
@@ -109,12 +112,29 @@ def window_energy(
     index = np.zeros(_checked(stack).shape[1:3], np.uint16)
     largest = np.full(index.shape, -np.inf, np.float32)
     for number, part in enumerate(stack):
-        smooth = ndimage.gaussian_filter(grey(part).astype(np.float32), prefilter)
-        energy = _windowed(_modified_laplacian(smooth) ** 2, window, shape)
+        energy = detail(part, window, shape, prefilter)
         sharper = energy > largest
         largest[sharper] = energy[sharper]
         index[sharper] = number
     return Selection(_take(stack, index), index)
+
+
+def rounded(mean: Array, dtype: np.dtype[Any]) -> Array:
+    """Return means of float64 in another dtype, rounded if that is of integers."""
+    whole: Array = np.rint(mean) if np.issubdtype(dtype, np.integer) else mean
+    return whole.astype(dtype)
+
+
+def detail(image: Array, window: float, shape: Window, prefilter: float) -> Array:
+    """Return the windowed sum-modified Laplacian (Y, X) of an image (Y, X[, C])."""
+    smooth = ndimage.gaussian_filter(grey(image).astype(np.float32), prefilter)
+    return _windowed(_modified_laplacian(smooth) ** 2, window, shape)
+
+
+def squared_laplacian(image: Array) -> NDArray[np.float64]:
+    """Return the squared Laplacian (Y, X) of the luminance of an image (Y, X[, C])."""
+    squares: NDArray[np.float64] = ndimage.laplace(grey(image).astype(np.float64)) ** 2
+    return squares
 
 
 def _checked(stack: Array) -> Array:
@@ -148,7 +168,7 @@ def _take(stack: Array, index: NDArray[np.uint16]) -> Array:
 
 
 def _sharpness(image: Array) -> float:
-    return float(np.mean(ndimage.laplace(grey(image).astype(np.float64)) ** 2))
+    return float(np.mean(squared_laplacian(image)))
 
 
 def _squared_error(image: Array, truth: Array) -> float:
