@@ -266,7 +266,7 @@ def test_interrupt_leaves_a_run_that_can_be_resumed(tmp_path, weights, expected)
     command = [sys.executable, "-c", PROGRAM, Path(__file__).parent, tmp_path, weights]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
-            if line.startswith("fusing"):
+            if line == "fusing 1\n":
                 process.send_signal(signal.SIGINT)
                 break
         assert process.stdout.read().splitlines()[-1] == "stopped"

@@ -7,9 +7,10 @@ raises, or a training generator that is closed, ends it cleanly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,17 @@ class Progress:
     task: str
     done: int
     total: int
+
+
+@dataclass(frozen=True)
+class Begun(Progress):
+    """Tiles are about to be fused, ``done`` of them were so before.
+
+    ``arrays`` are those in which the results come to be, by name: "fused" and the maps
+    that are wanted, numpy or zarr, (T, C, Y, X[, colours]); zero where no tile is done.
+    """
+
+    arrays: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from napari_ips.cli.common import aside, note
-from napari_ips.events import TileDone
+from napari_ips.events import Begun, Progress, TileDone
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -152,7 +152,7 @@ class _Log:
 
 def _words(event: Progress) -> str:
     words = event.task.capitalize()
-    return f"{words} tiles" if isinstance(event, TileDone) else words
+    return f"{words} tiles" if isinstance(event, Begun | TileDone) else words
 
 
 def _duration(seconds: float) -> str:

@@ -14,6 +14,7 @@ import torch
 from napari_ips.config import FuseConfig
 from napari_ips.device import choose_device
 from napari_ips.errors import IPSError
+from napari_ips.events import Progress, ProgressCallback
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.weights import load_weights
 
@@ -67,6 +68,8 @@ class Workers:
     device : torch.device
     count : int, optional
         Threads that compute at once, for a CPU; by default as many as PyTorch would use.
+    asked : threading.Event, optional
+        Set by somebody else, it makes work end as well.
 
     Attributes
     ----------
@@ -75,10 +78,16 @@ class Workers:
         Once it is set, work ends with `Stopped`.
     """
 
-    def __init__(self, device: torch.device, count: int | None = None) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        count: int | None = None,
+        asked: threading.Event | None = None,
+    ) -> None:
         self._before = torch.get_num_threads()
         self.count = (count or self._before) if device.type == "cpu" else 2
         self.stop = threading.Event()
+        self._asked = asked or self.stop
         single = partial(torch.set_num_threads, 1)
         self._pool = ThreadPoolExecutor(self.count, "fusing", single)
         self._tiles = ThreadPoolExecutor(IN_FLIGHT, "tile", single)
@@ -127,6 +136,38 @@ class Workers:
                 yield pending.pop(future), future.result()
 
     def _unless_stopped(self, function: Callable[[_In], _Out], item: _In) -> _Out:
-        if self.stop.is_set():
+        if self.stop.is_set() or self._asked.is_set():
             raise Stopped
         return function(item)
+
+
+class Telling:
+    """A runner that tells how far it got with a task."""
+
+    def __init__(
+        self, runner: Runner, task: str, total: int, callback: ProgressCallback
+    ) -> None:
+        self._runner = runner
+        self._task = task
+        self._total = total
+        self._callback = callback
+
+    def tiles(
+        self, function: Callable[[_In], _Out], items: Iterable[_In]
+    ) -> Iterator[tuple[_In, _Out]]:
+        """Apply a function to all items; see `Runner`."""
+        for done, found in enumerate(self._runner.tiles(function, items), start=1):
+            self._callback(Progress(self._task, done, self._total))
+            yield found
+
+
+def stoppable(callback: ProgressCallback | None, stop: threading.Event) -> ProgressCallback:
+    """Return a callback that raises `Stopped` if asked to, else calls the given one."""
+
+    def told(event: Progress) -> None:
+        if stop.is_set():
+            raise Stopped
+        if callback is not None:
+            callback(event)
+
+    return told

@@ -7,7 +7,8 @@ import threading
 from napari_ips.files import plainly_written
 from napari_ips.fusion.compute import Workers, load_network
 from napari_ips.fusion.fuser import StackFuser
-from napari_ips.fusion.job import Job, Plane
+from napari_ips.fusion.job import Job
+from napari_ips.fusion.plan import Plane
 from napari_ips.fusion.scratch import EvidenceOnDisk, LevelOnDisk, load_settings
 from napari_ips.fusion.tiles import Core
 
@@ -21,13 +22,20 @@ class Engine:
         Whose planes have been measured before their tiles are fused.
     threads : int, optional
         That compute at once.
+    asked : threading.Event, optional
+        Set by somebody else, it makes work end with `Stopped`.
     """
 
-    def __init__(self, job: Job, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        threads: int | None = None,
+        asked: threading.Event | None = None,
+    ) -> None:
         self.job = job
         self.network = load_network(job.config)
         self.device = next(self.network.parameters()).device
-        self.workers = Workers(self.device, threads)
+        self.workers = Workers(self.device, threads, asked)
         self._lock = threading.Lock()
         self._fuser: tuple[Plane, StackFuser] | None = None
 

@@ -21,118 +21,38 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.files import remove, written_whole
 from napari_ips.fusion.decide import FusedPart
-from napari_ips.fusion.tiles import CORE, Core, Shape, cores
+from napari_ips.fusion.plan import Plan, Plane
+from napari_ips.fusion.tiles import Core
 from napari_ips.io import LazyStack
 from napari_ips.weights import find_weights
 
-MAPS = ("index", "depth", "confidence")
 _FORMAT = 1
 # Edge of the window, in pixels, by which inputs are told apart.
 _LOOK = 64
 
 
 @dataclass(frozen=True)
-class Plane:
-    """One z-stack: a time point, and the channel that decides where it is sharp."""
-
-    t: int
-    c: int
-
-    @property
-    def key(self) -> str:
-        """Name of the plane."""
-        return f"{self.t}-{self.c}"
-
-
-@dataclass(frozen=True)
-class PlaneReader:
-    """Reads all slices of a window of one z-stack."""
-
-    stack: LazyStack
-    plane: Plane
-    z: tuple[int, int]
-
-    def __call__(self, y: slice, x: slice) -> NDArray[Any]:
-        """Return (n, h, w) or (n, h, w, colours)."""
-        return self.stack.read(self.plane.t, self.plane.c, slice(*self.z), y, x)
-
-
-@dataclass(frozen=True)
-class Job:
-    """A fusion of the z-stacks of one position.
+class Job(Plan):
+    """A plan whose results come to be in a work folder.
 
     Attributes
     ----------
     folder : Path
         The work folder.
-    stack : LazyStack
-    config : FuseConfig
-        Its ``tile`` is a number.
-    z : (int, int)
-        First slice, and the one after the last.
-    reference : int or None
-        Channel that decides for all; None: each decides for itself.
     keep : tuple of str
         Which of the maps are wanted.
     """
 
     folder: Path
-    stack: LazyStack
-    config: FuseConfig
-    z: tuple[int, int]
-    reference: int | None
     keep: tuple[str, ...]
 
     @property
     def started(self) -> bool:
         """Whether the work folder is there."""
         return (self.folder / "job.json").exists()
-
-    @property
-    def image_shape(self) -> Shape:
-        """Height and width, pixels."""
-        return self.stack.shape[3], self.stack.shape[4]
-
-    @property
-    def slices(self) -> int:
-        """Slices that are fused."""
-        return self.z[1] - self.z[0]
-
-    @property
-    def top(self) -> int:
-        """Scale at which a tile is one core."""
-        return int(self.config.tile) // CORE
-
-    @property
-    def tiles(self) -> list[Core]:
-        """All tiles of a plane."""
-        return cores(self.image_shape, self.top)
-
-    @property
-    def planes(self) -> list[Plane]:
-        """All z-stacks, in order."""
-        times, channels = self.stack.shape[:2]
-        deciding = range(channels) if self.reference is None else [self.reference]
-        return [Plane(t, c) for t in range(times) for c in deciding]
-
-    def channels(self, plane: Plane) -> list[int]:
-        """Return the channels that are fused by a plane's decision, its own first."""
-        if self.reference is None:
-            return [plane.c]
-        return [plane.c, *(c for c in range(self.stack.shape[1]) if c != plane.c)]
-
-    def readers(self, plane: Plane) -> list[PlaneReader]:
-        """Return the readers of these channels."""
-        return [
-            PlaneReader(self.stack, Plane(plane.t, c), self.z) for c in self.channels(plane)
-        ]
 
     def scratch(self, plane: Plane) -> Path:
         """Return the folder for what is only needed while a plane is fused."""
@@ -148,35 +68,9 @@ class Job:
             for name in ("fused", *self.keep)
         }
 
-    def shape_of(self, name: str) -> tuple[int, ...]:
-        """Return the shape (T, C, Y, X[, colours]) of a result."""
-        times, channels = self.stack.shape[:2]
-        if name != "fused":
-            return times, 1 if self.reference is not None else channels, *self.image_shape
-        colours = (self.stack.samples,) if self.stack.samples else ()
-        return times, channels, *self.image_shape, *colours
-
-    def dtype_of(self, name: str) -> np.dtype[Any]:
-        """Return the dtype of a result."""
-        if name == "fused":
-            return self.stack.dtype
-        return np.dtype(np.uint16 if name == "index" else np.float32)
-
     def write(self, plane: Plane, tile: Core, part: FusedPart) -> None:
         """Write a finished tile, and mark it when all of it is written."""
-        y, x = tile.in_image(self.image_shape)
-        for c, image in zip(self.channels(plane), part.fused, strict=True):
-            self.arrays["fused"][plane.t, c, y, x] = image
-        step = self.stack.metadata.z_step
-        depth = part.depth + np.float32(self.z[0])
-        maps = {
-            "index": part.index + np.uint16(self.z[0]),
-            "depth": depth if step is None else depth * np.float32(step),
-            "confidence": part.confidence,
-        }
-        c = plane.c if self.reference is None else 0
-        for name in self.keep:
-            self.arrays[name][plane.t, c, y, x] = maps[name]
+        self.put(self.arrays, plane, tile, part)
         self._mark(plane, tile).touch()
 
     def unfinished(self) -> dict[Plane, list[Core]]:

@@ -9,17 +9,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
-from napari_ips.events import Progress, ProgressCallback
-from napari_ips.fusion.compute import Workers, load_network
-from napari_ips.fusion.decide import FusionResult, untouched
-from napari_ips.fusion.fuser import EvidenceInMemory, StackFuser
-from napari_ips.fusion.memory import tile_edge
-from napari_ips.fusion.scales import scales_for
-from napari_ips.fusion.survey import LevelInMemory, fill_level, measure
-from napari_ips.fusion.tiles import CORE, cores
-from napari_ips.network import CrossImageFusionNetwork
-
-MOST_SLICES = 65536
+from napari_ips.events import ProgressCallback
+from napari_ips.fusion.arrays import fuse_to_arrays
+from napari_ips.fusion.decide import FusionResult
+from napari_ips.fusion.plan import MOST_SLICES
+from napari_ips.io import wrap_array
 
 
 def fuse_stack(
@@ -49,7 +43,7 @@ def fuse_stack(
     config : FuseConfig, optional
         How to fuse.
     callback : callable, optional
-        Called with `Progress` after each tile; what it raises ends the work.
+        Called with `Progress` and `TileDone`; what it raises ends the work.
 
     Returns
     -------
@@ -66,54 +60,12 @@ def fuse_stack(
     An affine change of the intensities changes ``fused`` with it and leaves the rest.
     NaN and infinite values never win; where no slice is finite, neither is ``fused``.
     """
-    config = config or FuseConfig()
     slices = _as_slices(np.asarray(stack), axis, rgb)
-    if len(slices) == 1:
-        part = untouched(slices, ())
-        return FusionResult(part.fused[0], part.index, part.depth, part.confidence)
-    network = load_network(config)
-    device = next(network.parameters()).device
-    with Workers(device) as workers:
-        return _fuse(slices, config, network, workers, callback)
-
-
-def _fuse(
-    slices: NDArray[Any],
-    config: FuseConfig,
-    network: CrossImageFusionNetwork,
-    workers: Workers,
-    callback: ProgressCallback | None,
-) -> FusionResult:
-    shape = (slices.shape[1], slices.shape[2])
-    pixel_bytes = slices[0, 0, 0].nbytes
-    top = tile_edge(config, len(slices), pixel_bytes) // CORE
-    tiles = cores(shape, top)
-    level = None
-    if 2 * top in scales_for(shape):
-        level = LevelInMemory(len(slices), shape, 2 * top)
-
-    def read(y: slice, x: slice) -> NDArray[Any]:
-        return slices[:, y, x]
-
-    settings = measure(read, len(slices), shape, tiles, config, workers)
-    if level is not None:
-        fill_level(read, tiles, level, settings, workers)
-    fuser = StackFuser(network, settings, [read], level, EvidenceInMemory(), workers)
-    result = FusionResult(
-        np.empty(slices.shape[1:], slices.dtype),
-        np.empty(shape, np.uint16),
-        np.empty(shape, np.float32),
-        np.empty(shape, np.float32),
+    lazy = wrap_array(slices, "ZYXS"[: slices.ndim])
+    arrays = fuse_to_arrays(lazy, config=config, callback=callback)
+    return FusionResult(
+        arrays.fused[0, 0], arrays.index[0, 0], arrays.depth[0, 0], arrays.confidence[0, 0]
     )
-    for done, (tile, part) in enumerate(workers.tiles(fuser.fuse, tiles), start=1):
-        area = tile.in_image(shape)
-        result.fused[area] = part.fused[0]
-        result.index[area] = part.index
-        result.depth[area] = part.depth
-        result.confidence[area] = part.confidence
-        if callback:
-            callback(Progress("fusing", done, len(tiles)))
-    return result
 
 
 def _as_slices(stack: NDArray[Any], axis: int, rgb: bool | None) -> NDArray[Any]:

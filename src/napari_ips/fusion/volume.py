@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -11,16 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
-from napari_ips.events import Progress, ProgressCallback, TileDone
+from napari_ips.events import Begun, ProgressCallback, TileDone
 from napari_ips.files import plainly_written
-from napari_ips.fusion.compute import Runner
+from napari_ips.fusion.compute import Runner, Telling, stoppable
 from napari_ips.fusion.engine import Engine
-from napari_ips.fusion.job import MAPS, Job, Plane, with_position, work_folder
-from napari_ips.fusion.memory import TOO_LITTLE, tile_edge
+from napari_ips.fusion.job import Job, with_position, work_folder
+from napari_ips.fusion.memory import TOO_LITTLE
 from napari_ips.fusion.output import all_written, check_outputs, write_outputs
+from napari_ips.fusion.plan import MAPS, Plan, Plane
 from napari_ips.fusion.scratch import LevelOnDisk, load_settings, save_settings
 from napari_ips.fusion.spool import spooled
-from napari_ips.fusion.stack import MOST_SLICES
 from napari_ips.fusion.start import begin, has_to_run, locked, stopped_tile
 from napari_ips.fusion.survey import fill_level, measure
 from napari_ips.fusion.tiles import Core
@@ -48,6 +49,7 @@ def fuse_to_file(
     resume: bool = False,
     overwrite: bool = False,
     client: Client | None = None,
+    stop: threading.Event | None = None,
     callback: ProgressCallback | None = None,
 ) -> list[dict[str, Path]]:
     """Fuse z-stacks of any size from files or arrays into files.
@@ -83,9 +85,11 @@ def fuse_to_file(
     client : distributed.Client, optional
         Of a cluster whose workers fuse and write the tiles. They need to see the same
         files under the same names.
+    stop : threading.Event, optional
+        Set from another thread, it ends the work within a tile with `Stopped`, and leaves
+        what is finished to be resumed.
     callback : callable, optional
-        Called with `Progress` and `TileDone`; what it raises stops the work within a
-        tile, and leaves what is finished to be resumed.
+        Called with `Progress`, `Begun` and `TileDone`; what it raises ends the work too.
 
     Returns
     -------
@@ -96,7 +100,11 @@ def fuse_to_file(
     ------
     IPSError
         If source, outputs or settings are wrong, the disk is full, or a worker failed.
+    Stopped
+        If it was asked to stop.
     """
+    stop = stop or threading.Event()
+    callback = stoppable(callback, stop)
     wanted = {"fused": output, "index": index, "depth": depth, "confidence": confidence}
     paths = {name: Path(path) for name, path in wanted.items() if path is not None}
     stacks = _opened(source, axes, z_axis)
@@ -116,7 +124,7 @@ def fuse_to_file(
         ]
         for job, outputs in todo:
             begin(job, resume=resume)
-            _finish(job, outputs, overwrite, client, callback)
+            _finish(job, outputs, overwrite, client, stop, callback)
         # Not before, so that a resumed run knows the positions that are finished.
         for job, _ in todo:
             job.discard()
@@ -128,12 +136,13 @@ def _finish(
     outputs: Mapping[str, Path],
     overwrite: bool,
     client: Client | None,
-    callback: ProgressCallback | None,
+    stop: threading.Event,
+    callback: ProgressCallback,
 ) -> None:
     """Do what is left of a job, all but to delete its work folder."""
     try:
         if not all_written(job, outputs):
-            _run(job, client, callback)
+            _run(job, client, stop, callback)
             write_outputs(job, outputs, overwrite, callback)
     except (IPSError, MemoryError) as error:
         told = str(error) if isinstance(error, IPSError) else TOO_LITTLE
@@ -162,74 +171,38 @@ def _job(
     config: FuseConfig,
     resume: bool,
 ) -> Job:
-    first, end = _chosen(slices, stack)
-    reference = _reference(stack, reference_channel)
-    together = 1 if reference is None else stack.shape[1]
-    pixel_bytes = stack.dtype.itemsize * max(1, stack.samples) * together
-    keep = tuple(name for name in MAPS if name in outputs)
     folder = work_folder(outputs["fused"])
     edge = stopped_tile(folder) if resume and config.tile == "auto" else None
-    edge = edge or tile_edge(config, end - first, pixel_bytes)
-    config = config.model_copy(update={"tile": edge})
-    return Job(folder, stack, config, (first, end), reference, keep)
+    plan = Plan.of(stack, slices, reference_channel, config, edge)
+    keep = tuple(name for name in MAPS if name in outputs)
+    return Job(plan.stack, plan.config, plan.z, plan.reference, folder, keep)
 
 
-def _chosen(slices: tuple[int | None, int | None], stack: LazyStack) -> tuple[int, int]:
-    """Return the first slice that is fused, and the one after the last."""
-    count = stack.shape[2]
-    ends = zip(slices, (0, count), strict=True)
-    first, end = (open_end if end is None else end for end, open_end in ends)
-    first, end = (n + count if n < 0 else n for n in (first, end))
-    if end > MOST_SLICES:
-        raise IPSError(
-            f"{stack.name} has {count} slices; at most {MOST_SLICES} can be numbered."
-        )
-    if not 0 <= first < end <= count:
-        told = ":".join("" if n is None else str(n) for n in slices)
-        raise IPSError(
-            f"{stack.name} has {count} slices, counted from 0; {told} are not among them."
-        )
-    return first, end
-
-
-def _reference(stack: LazyStack, channel: int | str | None) -> int | None:
-    """Return the number of the channel that was asked for."""
-    if channel is None:
-        return None
-    names = [known.name for known in stack.metadata.channels]
-    if channel in names:
-        return names.index(str(channel))
-    if str(channel).isdigit() and int(channel) < stack.shape[1]:
-        return int(channel)
-    known = ", ".join(name for name in names if name)
-    named = f" ({known})" if known else ""
-    raise IPSError(
-        f"{stack.name} has no channel {channel}; it has 0 to {stack.shape[1] - 1}{named}."
-    )
-
-
-def _run(job: Job, client: Client | None, callback: ProgressCallback | None) -> None:
+def _run(
+    job: Job, client: Client | None, stop: threading.Event, callback: ProgressCallback
+) -> None:
     """Fuse all tiles that are not finished yet."""
     todo = job.unfinished()
     if not todo:
         return
     total = len(job.planes) * len(job.tiles)
     done = total - sum(map(len, todo.values()))
-    job = replace(job, stack=spooled(job, client is not None, callback))
-    with _runner(job, client) as (runner, fuse):
+    copied = spooled(job.stack, job.z, job.folder, client is not None, callback)
+    job = replace(job, stack=copied)
+    callback(Begun("fusing", done, total, job.arrays))
+    with _runner(job, client, stop) as (runner, fuse):
         for plane, tiles in todo.items():
             _prepare(job, plane, runner, callback)
             for tile, _ in runner.tiles(partial(fuse, plane), tiles):
                 done += 1
-                if callback:
-                    place = (plane.t, plane.c, *tile.in_image(job.image_shape))
-                    callback(TileDone("fusing", done, total, *place))
+                place = (plane.t, plane.c, *tile.in_image(job.image_shape))
+                callback(TileDone("fusing", done, total, *place))
             job.discard_scratch(plane)
 
 
 @contextmanager
 def _runner(
-    job: Job, client: Client | None
+    job: Job, client: Client | None, stop: threading.Event
 ) -> Iterator[tuple[Runner, Callable[[Plane, Core], None]]]:
     """Give what works on tiles, and the function that fuses one there."""
     if client is not None:
@@ -238,14 +211,12 @@ def _runner(
         with ClusterRunner(client, job) as runner:
             yield runner, runner.fuse
         return
-    engine = Engine(job)
+    engine = Engine(job, asked=stop)
     with engine.workers as workers:
         yield workers, engine.fuse
 
 
-def _prepare(
-    job: Job, plane: Plane, runner: Runner, callback: ProgressCallback | None
-) -> None:
+def _prepare(job: Job, plane: Plane, runner: Runner, callback: ProgressCallback) -> None:
     """Measure a plane and fill its coarse level, if that was not done before."""
     folder = job.scratch(plane)
     if load_settings(folder, job.config) is not None:
@@ -253,31 +224,10 @@ def _prepare(
     with plainly_written(folder):
         folder.mkdir(parents=True, exist_ok=True)
     read, shape, tiles = job.readers(plane)[0], job.image_shape, job.tiles
-    telling = _Telling(runner, "measuring", len(tiles), callback)
+    telling = Telling(runner, "measuring", len(tiles), callback)
     settings = measure(read, job.slices, shape, tiles, job.config, telling)
     if 2 * job.top in settings.scales:
-        telling = _Telling(runner, "scaling down", len(tiles), callback)
+        telling = Telling(runner, "scaling down", len(tiles), callback)
         level = LevelOnDisk.create(folder, job.slices, shape, 2 * job.top)
         fill_level(read, tiles, level, settings, telling)
     save_settings(folder, settings)
-
-
-class _Telling:
-    """A runner that tells how far it got with a task."""
-
-    def __init__(
-        self, runner: Runner, task: str, total: int, callback: ProgressCallback | None
-    ) -> None:
-        self._runner = runner
-        self._task = task
-        self._total = total
-        self._callback = callback
-
-    def tiles(
-        self, function: Callable[[_In], _Out], items: Iterable[_In]
-    ) -> Iterator[tuple[_In, _Out]]:
-        """Apply a function to all items; see `Runner`."""
-        for done, found in enumerate(self._runner.tiles(function, items), start=1):
-            if self._callback:
-                self._callback(Progress(self._task, done, self._total))
-            yield found

@@ -16,7 +16,8 @@ import torch
 from napari_ips.errors import IPSError
 from napari_ips.fusion.compute import IN_FLIGHT, Stopped
 from napari_ips.fusion.engine import Engine
-from napari_ips.fusion.job import Job, Plane
+from napari_ips.fusion.job import Job
+from napari_ips.fusion.plan import Plane
 from napari_ips.fusion.tiles import Core
 
 # Runs that a worker remembers; those of killed programs are never told to be over.
