@@ -6,6 +6,8 @@ import os
 
 # Before torch is loaded: threads that spin while they wait slow down a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Before pytest-qt is set up, which by itself takes PySide6 first, unlike napari.
+os.environ.setdefault("PYTEST_QT_API", os.environ.get("QT_API") or "pyqt6")
 
 import numpy as np
 import pytest

@@ -24,12 +24,13 @@ CALIBRATION: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
-def screen() -> None:
-    """Skip where Qt would end the process, for want of a screen."""
+@pytest.fixture(scope="session")
+def qapp_args(qapp_args: list[str]) -> list[str]:
+    """Skip where Qt, once started, would end the process for want of a screen."""
     found = {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & set(os.environ)
     if sys.platform == "linux" and not found:
         pytest.skip("there is no screen; run pytest by `xvfb-run -a`")
+    return qapp_args
 
 
 @pytest.fixture(autouse=True)
