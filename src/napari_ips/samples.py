@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from napari_ips.simulation import demo_image, simulate_stack
@@ -32,8 +33,10 @@ def fluorescence_stack() -> list[LayerData]:
         blur_per_slice=1.3,
         noise=0.02,
     )
+    # A few noisy pixels, brighter than all else, would make the tissue look dim.
+    limits = tuple(float(v) for v in np.percentile(simulated.stack, (0.1, 99.9)))
     name = "fluorescence stack (simulated)"
-    return [_image_layer(simulated.stack, name, colormap="green")]
+    return [_image_layer(simulated.stack, name, colormap="green", contrast_limits=limits)]
 
 
 def two_source_pair() -> list[LayerData]:

@@ -7,7 +7,9 @@ focus and the rest blurred, the more the further away.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -25,6 +27,8 @@ Layering = Literal["opaque", "additive"]
 
 DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 SMALLEST = 8
+# Each holds a few layers in memory.
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,11 @@ def simulate_stack(
     optics = Optics(colour.astype(np.float32), height, n_slices, blur, blur_per_slice)
     render = optics.opaque if layering == "opaque" else optics.additive
     slices = []
-    for z in range(n_slices):
-        rendered = _noisy(render(z), noise, float(truth.max()), rng)
-        slices.append(_quantised(rendered, truth.dtype).reshape(truth.shape))
+    with ThreadPoolExecutor(_THREADS) as pool:
+        # The noise is drawn here, in the order of the slices: the same on any machine.
+        for rendered in pool.map(render, range(n_slices)):
+            noisy = _noisy(rendered, noise, float(truth.max()), rng)
+            slices.append(_quantised(noisy, truth.dtype).reshape(truth.shape))
     return SimulatedStack(np.stack(slices), truth, height)
 
 
