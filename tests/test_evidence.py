@@ -17,3 +17,14 @@ def test_same_bits_in_whatever_shares_pairs_are_compared(share: int) -> None:
     shares = torch.arange(5).split(share)
     parts = [log_odds(network, slices, group.tolist()) for group in shares]
     assert torch.equal(torch.cat(parts), log_odds(network, slices, range(5)))
+
+
+def test_in_both_orders_the_order_of_the_slices_is_of_no_importance() -> None:
+    torch.manual_seed(0)
+    network = CrossImageFusionNetwork(width=4, local_blocks=1, mamba_blocks=1).eval()
+    slices = torch.rand(4, 64, 70)
+    odds = log_odds(network, slices, range(3), both_orders=True)
+    reverse = log_odds(network, slices.flip(0), range(3), both_orders=True)
+    torch.testing.assert_close(odds, -reverse.flip(0))
+    once = log_odds(network, slices, range(3))
+    assert not torch.allclose(odds, once)

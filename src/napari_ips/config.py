@@ -141,6 +141,12 @@ class FuseConfig(Config):
     skip: bool = Field(
         True, description="spare slices the finer scales where coarser ones rule them out"
     )
+    finest: Literal[1, 2] = Field(
+        1, description="1/n of the resolution at which slices are compared at the finest"
+    )
+    both_orders: bool = Field(
+        False, description="compare every two slices in both orders, and average"
+    )
     tile: Literal["auto", 256, 512, 1024, 2048, 4096] = Field(
         "auto", description="edge of the parts worked on at once; auto: from free memory"
     )
@@ -149,6 +155,15 @@ class FuseConfig(Config):
     )
     device: Device = "auto"
     backend: ScanBackend = "auto"
+
+
+# What a user may choose between who does not want to know more; docs/fusion.md has what
+# they cost and bring.
+QUALITIES: dict[str, dict[str, Any]] = {
+    "fast": {"finest": 2, "both_orders": False, "skip": True},
+    "balanced": {"finest": 1, "both_orders": False, "skip": True},
+    "best": {"finest": 1, "both_orders": True, "skip": False},
+}
 
 
 class TrainConfig(Config):

@@ -217,3 +217,17 @@ def test_overwrites_when_told(fuse, tmp_path, stack_file, expected):
     output.write_bytes(b"old")
     fuse(stack_file, "-o", output, "--overwrite")
     np.testing.assert_array_equal(read_image(output), expected().fused)
+
+
+def test_quality_stands_for_settings_that_options_override(fuse, tmp_path, stack_file):
+    told = fuse(stack_file, "-o", tmp_path / "f.tif", "--quality", "best", "--json")
+    settings = json.loads(told)["settings"]
+    assert (settings["both_orders"], settings["skip"]) == (True, False)
+    options = ["--quality", "fast", "--no-skip", "--json"]
+    settings = json.loads(fuse(stack_file, "-o", tmp_path / "g.tif", *options))["settings"]
+    assert (settings["finest"], settings["skip"]) == (2, False)
+
+
+def test_unknown_quality_is_refused(failure, tmp_path, stack_file):
+    told = failure("fuse", stack_file, "-o", tmp_path / "f.tif", "--quality", "good")
+    assert told == "--quality must be fast, balanced, best, not good."

@@ -109,11 +109,17 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
-def fuse_config(file: Path | None, **options: Any) -> FuseConfig:
+def fuse_config(
+    file: Path | None, quality: str | None = None, **options: Any
+) -> FuseConfig:
     """Read the settings of the fusion from TOML, with the options given put over them."""
-    from napari_ips.config import FuseConfig
+    from napari_ips.config import QUALITIES, FuseConfig
 
     base = FuseConfig.from_toml(file) if file else FuseConfig()
+    if quality is not None:
+        if quality not in QUALITIES:
+            raise IPSError(f"--quality must be {', '.join(QUALITIES)}, not {quality}.")
+        base = base.model_copy(update=QUALITIES[quality])
     given = {name: value for name, value in options.items() if value is not None}
     return FuseConfig.checked(**(base.model_dump() | given))
 

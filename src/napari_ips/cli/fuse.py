@@ -167,6 +167,15 @@ def fuse(
         ),
     ] = None,
     weights: Annotated[str | None, weights_option(FUSION)] = None,
+    quality: Annotated[
+        str | None,
+        _option(
+            FUSION,
+            "balanced (default). fast: a third of the time, less detail. best: every pair "
+            "of slices everywhere and in both orders, twice the time.",
+            metavar="fast|balanced|best",
+        ),
+    ] = None,
     smoothing: Annotated[
         float | None,
         _option(
@@ -228,6 +237,7 @@ def fuse(
     chosen = _slices(slices)
     settings = fuse_config(
         config,
+        quality,
         weights=weights,
         mode=mode,
         strategy=strategy,

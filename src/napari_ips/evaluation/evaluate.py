@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ips.config import FuseConfig
+from napari_ips.config import QUALITIES, FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.evaluation import baselines
 from napari_ips.evaluation.datasets import PairSample, Sample, StackSample, find_samples
@@ -104,6 +104,8 @@ METHODS: dict[str, Method] = {
     "ips": _ips(mode="soft"),
     "ips-hard": _ips(mode="hard"),
     "ips-raw": _ips(regularise=False),
+    "ips-fast": _ips(mode="soft", **QUALITIES["fast"]),
+    "ips-best": _ips(mode="soft", **QUALITIES["best"]),
     "window-energy": _window_energy,
     "max": lambda scene, _: Fused(baselines.max_projection(scene.slices)),
     "mean": lambda scene, _: Fused(baselines.mean_projection(scene.slices)),

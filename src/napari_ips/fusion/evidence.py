@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ def log_odds(
     slices: Tensor,
     pairs: Sequence[int],
     precision: str = "float32",
+    both_orders: bool = False,
 ) -> Tensor:
     """Compare slices with the ones above them.
 
@@ -37,6 +39,9 @@ def log_odds(
         Ascending; k stands for the slices k and k + 1.
     precision : {"float32", "bfloat16", "float16"}
         Of the network's matrix products (autocast).
+    both_orders : bool
+        Compare each pair in both orders and average, so that the order of z is of no
+        importance.
 
     Returns
     -------
@@ -57,7 +62,7 @@ def log_odds(
     ):
         while True:
             try:
-                _compare(network, slices, pairs, batch, odds)
+                _compare(network, slices, pairs, batch, both_orders, odds)
                 return odds
             except torch.OutOfMemoryError:
                 if batch == 1:
@@ -71,10 +76,10 @@ def _compare(
     slices: Tensor,
     pairs: Sequence[int],
     batch: int,
+    both_orders: bool,
     odds: Tensor,
 ) -> None:
     """Fill ``odds``; each slice is encoded once, for both its neighbours."""
-    height, width = slices.shape[1:]
     features: dict[int, Tensor] = {}
     for start in range(0, len(pairs), batch):
         some = pairs[start : start + batch]
@@ -89,12 +94,27 @@ def _compare(
             features |= dict(zip(group, encoded.chunk(len(group)), strict=True))
         above = torch.cat([features[k + 1] for k in some])
         below = torch.cat([features[k] for k in some])
-        raw = network.decide(above, below)[:, 0, :height, :width]
-        if network.config.output == "image":
-            lower = slices[list(some)]
-            upper = slices[[k + 1 for k in some]]
-            raw = _odds_of_image(raw, upper, lower)
-        odds[start : start + len(some)] = raw
+        upper = _Side(above, slices[[k + 1 for k in some]])
+        lower = _Side(below, slices[list(some)])
+        found = _odds_of(network, upper, lower)
+        if both_orders:
+            found = (found - _odds_of(network, lower, upper)) / 2
+        odds[start : start + len(some)] = found
+
+
+class _Side(NamedTuple):
+    """One slice of each pair: what the network made of it, and its intensities."""
+
+    features: Tensor
+    values: Tensor
+
+
+def _odds_of(network: CrossImageFusionNetwork, first: _Side, second: _Side) -> Tensor:
+    height, width = first.values.shape[1:]
+    raw = network.decide(first.features, second.features)[:, 0, :height, :width]
+    if network.config.output == "image":
+        raw = _odds_of_image(raw, first.values, second.values)
+    return raw
 
 
 def _odds_of_image(fused: Tensor, upper: Tensor, lower: Tensor) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -69,21 +72,27 @@ def core_evidence(
     # From pinned memory, a GPU fetches them while it works on another window.
     pinned = values.pin_memory() if device.type == "cuda" else values
     slices = pinned.to(device, non_blocking=True)
+    compared = partial(
+        log_odds,
+        network,
+        precision=settings.config.precision,
+        both_orders=settings.config.both_orders,
+    )
     if settings.config.strategy == "fold":
-        return _plain(_fold(network, slices, settings)[:, y, x], area)
+        return _plain(_fold(compared, slices, settings)[:, y, x], area)
     if not settings.config.regularise:
         pairs = range(len(slices) - 1)
-        odds = log_odds(network, slices, pairs, settings.config.precision)
-        return _plain(odds[:, y, x], area)
+        return _plain(compared(slices, pairs)[:, y, x], area)
     if coarser is None:
         sums = slices.new_zeros((2, len(slices) - 1, y.stop - y.start, x.stop - x.start))
         needed = list(range(len(slices) - 1))
     else:
         sums = coarser.enlarged(area).sums.clone()
-        needed = _needed(slices, settings.config.skip)
+        finer = core.scale < settings.config.finest
+        needed = [] if finer else _needed(slices, settings.config.skip)
 
     def compare(pairs: list[int]) -> None:
-        odds = log_odds(network, slices, pairs, settings.config.precision)
+        odds = compared(slices, pairs)
         for k, of_pair in zip(pairs, odds, strict=True):
             both = _weighted(of_pair, slices[k], slices[k + 1], core.scale, settings)
             sums[:, k] += both[:, y, x]
@@ -136,7 +145,9 @@ def _plain(odds: Tensor, area: Area) -> Evidence:
 
 
 def _fold(
-    network: CrossImageFusionNetwork, slices: Tensor, settings: FusionSettings
+    compared: Callable[[Tensor, Sequence[int]], Tensor],
+    slices: Tensor,
+    settings: FusionSettings,
 ) -> Tensor:
     """Fuse slice after slice into a running result; return evidence (n - 1, h, w).
 
@@ -147,7 +158,7 @@ def _fold(
     scores = torch.zeros_like(slices)
     for k in range(1, len(slices)):
         pair = torch.stack([running, slices[k]])
-        odds = log_odds(network, pair, [0], settings.config.precision)[0]
+        odds = compared(pair, [0])[0]
         if settings.config.regularise:
             sums = _weighted(odds, running, slices[k], 1, settings)
             odds = Evidence(sums[:, None], (slice(None), slice(None))).mean()[0]
