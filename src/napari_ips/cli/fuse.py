@@ -279,14 +279,11 @@ def fuse(
 
 def _outputs(output: Path, maps: bool, **chosen: Path | None) -> dict[str, Path]:
     """Return the path of each output; maps that are not named lie beside the image."""
-    from napari_ips.io.formats import PNG, split_suffix
+    from napari_ips.io.results import beside
 
-    stem, suffix = split_suffix(output.name)
-    # Of the maps, PNG holds the index alone.
-    suffix = ".tif" if suffix.lower() in PNG else suffix
-    beside = {name: output.with_name(f"{stem}.{name}{suffix}") for name in MAPS if maps}
+    there = {name: beside(output, name) for name in MAPS if maps}
     named = {name: path for name, path in chosen.items() if path is not None}
-    return {"output": output} | beside | named
+    return {"output": output} | there | named
 
 
 def _slices(text: str) -> tuple[int | None, int | None]:

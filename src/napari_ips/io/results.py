@@ -119,6 +119,13 @@ def check_result_path(
         )
 
 
+def beside(path: Path, name: str) -> Path:
+    """Return the path of a map that is written beside an image: ``f.index.tif``."""
+    stem, suffix = split_suffix(path.name)
+    # Of the maps, PNG holds the index alone.
+    return path.with_name(f"{stem}.{name}{'.tif' if suffix.lower() in PNG else suffix}")
+
+
 def _format(path: Path) -> Format:
     name = path.name.lower()
     if name.endswith(".zarr"):
