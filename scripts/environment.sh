@@ -24,6 +24,37 @@ install_system_packages() {
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@"
 }
 
+# What Qt loads of a Linux system, and the Debian package of each.
+QT_LIBRARIES="
+    libEGL.so.1:libegl1 libGL.so.1:libgl1 libX11-xcb.so.1:libx11-xcb1
+    libdbus-1.so.3:libdbus-1-3 libfontconfig.so.1:libfontconfig1
+    libgthread-2.0.so.0:libglib2.0-0 libxcb-cursor.so.0:libxcb-cursor0
+    libxcb-icccm.so.4:libxcb-icccm4 libxcb-keysyms.so.1:libxcb-keysyms1
+    libxcb-randr.so.0:libxcb-randr0 libxcb-shape.so.0:libxcb-shape0
+    libxcb-xfixes.so.0:libxcb-xfixes0 libxkbcommon-x11.so.0:libxkbcommon-x11-0
+"
+
+# find_screen: install what Qt needs; sets SCREEN to what goes before a command that
+# needs a screen: nothing where there is one.
+find_screen() {
+    local known pair missing=""
+    SCREEN=""
+    if [ "$(uname)" != "Linux" ]; then return; fi
+    known="$(PATH="$PATH:/sbin:/usr/sbin" ldconfig -p)"
+    for pair in $QT_LIBRARIES; do
+        case "$known" in
+            *"${pair%%:*}"*) ;;
+            *) missing="$missing ${pair#*:}" ;;
+        esac
+    done
+    if [ -z "${DISPLAY:-}" ]; then
+        SCREEN="xvfb-run -a"
+        if ! command -v xvfb-run >/dev/null; then missing="$missing xvfb xauth"; fi
+    fi
+    # shellcheck disable=SC2086 # several words
+    if [ -n "$missing" ]; then install_system_packages $missing; fi
+}
+
 # make_environment FOLDER: create the environment if need be; sets PIP.
 make_environment() {
     local folder="$1" python version

@@ -5,7 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh
 
+find_screen
 make_environment .venv-test
 "$PIP" install --quiet --constraint constraints.txt tox
 # `py` is the Python of this environment; other versions run with plain `tox`.
-.venv-test/bin/tox run -e lint,types,manifest,py -- "$@"
+# shellcheck disable=SC2086 # several words, or none
+$SCREEN .venv-test/bin/tox run -e lint,types,manifest,py -- "$@"
