@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from napari_ips.errors import IPSError
@@ -23,3 +25,13 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise IPSError("There is no Apple GPU (mps) here; use --device cpu or auto.")
     return device
+
+
+def list_devices() -> dict[str, str]:
+    """Return what there is to compute on: the devices of a setting, and their names."""
+    found = {"cpu": platform.processor() or platform.machine()}
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple GPU"
+    for number in range(torch.cuda.device_count()):
+        found[f"cuda:{number}"] = torch.cuda.get_device_name(number)
+    return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,7 +111,10 @@ def _jsonable(value: Any) -> Any:
 
 
 def fuse_config(
-    file: Path | None, quality: str | None = None, **options: Any
+    file: Path | None,
+    quality: str | None = None,
+    assignments: Sequence[str] = (),
+    **options: Any,
 ) -> FuseConfig:
     """Read the settings of the fusion from TOML, with the options given put over them."""
     from napari_ips.config import QUALITIES, FuseConfig
@@ -121,7 +125,22 @@ def fuse_config(
             raise IPSError(f"--quality must be {', '.join(QUALITIES)}, not {quality}.")
         base = base.model_copy(update=QUALITIES[quality])
     given = {name: value for name, value in options.items() if value is not None}
+    for assignment in assignments:
+        given |= parse_assignment(assignment)
     return FuseConfig.checked(**(base.model_dump() | given))
+
+
+def parse_assignment(assignment: str) -> dict[str, Any]:
+    """Read ``field=value``; a value that is no TOML is taken as text."""
+    field, equals, value = assignment.partition("=")
+    if not equals:
+        raise IPSError(f"--set {assignment}: write it as FIELD=VALUE.")
+    for text in (value, f"'{value}'"):
+        try:
+            return tomllib.loads(f"{field} = {text}")
+        except tomllib.TOMLDecodeError:
+            continue
+    raise IPSError(f"--set {assignment}: this is no TOML; write it as FIELD=VALUE.")
 
 
 def check_output(option: str, path: Path, suffix: str, *, overwrite: bool) -> None:

@@ -196,6 +196,15 @@ def fuse(
         Path | None,
         _option(FUSION, "TOML file with settings; options given here override it."),
     ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        _option(
+            FUSION,
+            "Set any field of FuseConfig, the value in TOML; may be repeated.",
+            "--set",
+            metavar="FIELD=VALUE",
+        ),
+    ] = None,
     tile: Annotated[
         str | None,
         _option(
@@ -238,6 +247,7 @@ def fuse(
     settings = fuse_config(
         config,
         quality,
+        assignments or (),
         weights=weights,
         mode=mode,
         strategy=strategy,

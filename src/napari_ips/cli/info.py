@@ -42,7 +42,7 @@ def _collect() -> dict[str, Any]:
     import torch
 
     from napari_ips import __version__, scan, weights
-    from napari_ips.device import choose_device
+    from napari_ips.device import choose_device, list_devices
     from napari_ips.scan import mamba
 
     device = str(choose_device())
@@ -53,7 +53,7 @@ def _collect() -> dict[str, Any]:
         "platform": platform.platform(),
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
-        "devices": _devices(),
+        "devices": [{"device": d, "name": name} for d, name in list_devices().items()],
         "backends": scan.backends(),
         "convolutions": {"causal_conv1d": mamba.conv_unavailable()},
         "auto": {"device": device, "backend": backend, "why": why},
@@ -67,18 +67,6 @@ def _collect() -> dict[str, Any]:
             for entry in weights.list_weights()
         ],
     }
-
-
-def _devices() -> list[dict[str, str]]:
-    import torch
-
-    found = [{"device": "cpu", "name": platform.processor() or platform.machine()}]
-    if torch.backends.mps.is_available():
-        found.append({"device": "mps", "name": "Apple GPU"})
-    for number in range(torch.cuda.device_count()):
-        name = torch.cuda.get_device_name(number)
-        found.append({"device": f"cuda:{number}", "name": name})
-    return found
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -19,6 +19,7 @@ from napari_ips.cli.common import (
     check_output,
     human,
     note,
+    parse_assignment,
     print_json,
 )
 from napari_ips.errors import IPSError
@@ -161,7 +162,7 @@ def _settings(
     values |= {name: value for name, value in options.items() if value is not None}
     network = _table(values)
     for assignment in assignments:
-        change = _parse(assignment)
+        change = parse_assignment(assignment)
         if "preset" in change:
             raise IPSError("Choose the preset with --preset, not with --set.")
         network |= _table(change)
@@ -188,19 +189,6 @@ def _table(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(network, dict):
         raise IPSError(f"network = {network!r}: set its fields, such as network.width=24.")
     return network
-
-
-def _parse(assignment: str) -> dict[str, Any]:
-    """Read ``field=value``; a value that is no TOML is taken as text."""
-    field, equals, value = assignment.partition("=")
-    if not equals:
-        raise IPSError(f"--set {assignment}: write it as FIELD=VALUE.")
-    for text in (value, f"'{value}'"):
-        try:
-            return tomllib.loads(f"{field} = {text}")
-        except tomllib.TOMLDecodeError:
-            continue
-    raise IPSError(f"--set {assignment}: this is no TOML; write it as FIELD=VALUE.")
 
 
 def _watch(settings: TrainConfig, resume: bool, overwrite: bool) -> TrainingFinished:
