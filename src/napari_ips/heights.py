@@ -60,9 +60,15 @@ def smooth_heights(
     trust = _trust(known, confidence)
     if not trust.any():
         raise IPSError("The height map holds no finite height.")
+    lowest, highest = known[trust > 0].min(), known[trust > 0].max()
+    y, x = (square_centres(length, stride) / length for length in known.shape)
     known, trust = average_squares(np.where(trust > 0, known, 0), trust, stride)
-    trust = np.where(_is_outlier(known, trust), 0, trust)
-    return _blurred(_filled(known, trust), trust, sigma / stride)
+    # Without its slope, neither edges nor what is filled in need a special treatment.
+    plane = _plane(known, trust, y, x)
+    level = known - plane
+    trust = np.where(_is_outlier(level, trust), 0, trust)
+    smooth = _blurred(_filled(level, trust), trust, sigma / stride) + plane
+    return np.asarray(smooth.clip(lowest, highest), np.float32)
 
 
 def average_squares(
@@ -127,20 +133,28 @@ def _trust(heights: Grid, confidence: ArrayLike | None) -> Grid:
     return np.where(finite, trust, 0).astype(np.float32)
 
 
+def _plane(heights: Grid, trust: Grid, y: Grid, x: Grid) -> Grid:
+    """Return the plane that fits heights at `y` and `x` best, weighted by trust."""
+    terms = np.stack([np.ones_like(heights), *np.meshgrid(y, x, indexing="ij")])
+    products = np.einsum("iyx,jyx,yx->ij", terms, terms, trust)
+    with_heights = np.einsum("iyx,yx,yx->i", terms, trust, heights)
+    # Also where all that is known lies on a line.
+    factors = np.linalg.lstsq(products, with_heights, rcond=1e-6)[0]
+    return np.asarray(np.einsum("i,iyx->yx", factors, terms), np.float32)
+
+
 def _is_outlier(heights: Grid, trust: Grid) -> NDArray[np.bool_]:
     """Find heights that stand out of their neighbourhood (Hampel filter)."""
     from scipy import ndimage
 
     filled = _filled(heights, trust)
-    median = ndimage.median_filter(_extended(filled, _MEDIAN), _MEDIAN)
-    off = np.abs(filled - median[_MEDIAN:-_MEDIAN, _MEDIAN:-_MEDIAN])
+    off = np.abs(filled - ndimage.median_filter(filled, _MEDIAN, mode="nearest"))
     # The median deviation of normal noise is 0.67 of its standard deviation.
     spread = float(np.median(off[trust > 0])) / 0.67
-    # On a slope without noise, a step to the next pixel is no spike.
+    # On a slope without noise, a step or two between pixels are no spike.
     axes = [n for n in (0, 1) if filled.shape[n] > 1]
     step = sum(float(np.median(np.abs(np.diff(filled, axis=n)))) for n in axes)
-    rounding = 1e-4 * float(np.ptp(filled))
-    return np.asarray(off > max(_OUTLIER * spread, step, rounding))
+    return np.asarray(off > max(_OUTLIER * spread, 2 * step, 1e-4 * float(np.ptp(filled))))
 
 
 def _filled(heights: Grid, trust: Grid) -> Grid:
@@ -160,18 +174,14 @@ def _filled(heights: Grid, trust: Grid) -> Grid:
 
 
 def _blurred(heights: Grid, trust: Grid, sigma: float) -> Grid:
+    """Blur by a normalised convolution; past the edges nothing has a weight."""
     from scipy import ndimage
 
     if sigma <= 0:
         return heights
-    margin = round(3 * sigma) + 1
-    wide = _extended(heights, margin)
-    weight = np.pad(np.maximum(trust, 0.05), margin, mode="reflect")
-    both = [ndimage.gaussian_filter(a, sigma, truncate=3) for a in (wide * weight, weight)]
-    inner = slice(margin, -margin)
-    return np.asarray((both[0] / both[1])[inner, inner], np.float32)
-
-
-def _extended(heights: Grid, margin: int) -> Grid:
-    """Continue heights past the edges by point reflection, so that slopes go on."""
-    return np.pad(heights, margin, mode="reflect", reflect_type="odd")
+    weight = np.maximum(trust, 0.05)
+    total, weights = (
+        ndimage.gaussian_filter(part, sigma, truncate=3, mode="constant")
+        for part in (heights * weight, weight)
+    )
+    return np.asarray(total / weights, np.float32)
