@@ -63,9 +63,9 @@ class CompareWidget(QWidget):
         self._build()
         events = viewer.layers.events
         self._connections: list[tuple[Any, Callable[..., None]]] = [
-            (events.inserted, self._list_images),
+            (events.inserted, self._on_inserted),
             (events.removed, self._on_removed),
-            (events.renamed, self._list_images),
+            (events.renamed, self._on_renamed),
         ]
         for emitter, slot in self._connections:
             emitter.connect(slot)
@@ -108,9 +108,10 @@ class CompareWidget(QWidget):
 
     # What can be chosen
 
-    def _list_images(self, event: Event | None = None) -> None:
+    def _list_images(self, chosen: Image | None = None) -> None:
         images = [layer for layer in self._viewer.layers if _can_be_compared(layer)]
-        chosen = self.image.currentData()
+        if chosen is None:
+            chosen = self.image.currentData()
         if chosen not in images:
             fused = [image for image in images if role_of(image) == "fused"]
             chosen = (fused or images or [None])[-1]
@@ -267,6 +268,14 @@ class CompareWidget(QWidget):
         self._check()
 
     # The viewer
+
+    def _on_inserted(self, event: Event) -> None:
+        """List the new layer; a new fused image is what will be compared."""
+        fused = role_of(event.value) == "fused"
+        self._list_images(event.value if fused else None)
+
+    def _on_renamed(self, event: Event) -> None:
+        self._list_images()
 
     def _on_removed(self, event: Event) -> None:
         if self._busy_with is not None and event.value in (

@@ -45,8 +45,8 @@ class ViewPanel(QWidget):
         self._moved.timeout.connect(self._move_divider)
         self._connections: list[tuple[Any, Callable[..., None]]] = [
             (viewer.layers.events.removed, self._on_removed),
-            (viewer.camera.events.center, self._on_camera),
-            (viewer.camera.events.zoom, self._on_camera),
+            (viewer.scene.camera.events.center, self._on_camera),
+            (viewer.scene.camera.events.zoom, self._on_camera),
         ]
         for emitter, slot in self._connections:
             emitter.connect(slot)

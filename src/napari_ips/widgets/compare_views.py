@@ -63,7 +63,7 @@ class CompareViews:
         grid.stride, grid.shape, grid.spacing = 1, (-1, -1), _SPACING
         grid.enabled = True
         self._shrunk = self._field() / before
-        self._viewer.camera.zoom *= self._shrunk
+        self._viewer.scene.camera.zoom *= self._shrunk
 
     def swipe(self, left: Image, right: Image) -> None:
         """Show the left part of one layer over the other; see `move_divider`."""
@@ -135,7 +135,7 @@ class CompareViews:
         if cover is not None and cover in layers:
             layers.remove(cover)
         if self._shrunk != 1:
-            viewer.camera.zoom /= self._shrunk
+            viewer.scene.camera.zoom /= self._shrunk
             self._shrunk = 1.0
         viewer.canvas.grid.enabled = False
 
@@ -170,7 +170,7 @@ class CompareViews:
         extent = viewer.layers.extent.world[:, list(viewer.dims.displayed)]
         zooms = []
         for pixels, number, (low, high) in zip(canvas, cells, extent.T, strict=True):
-            field = min(pixels / viewer.camera.zoom, high - low) or 1.0
+            field = min(pixels / viewer.scene.camera.zoom, high - low) or 1.0
             zooms.append(pixels / number / field)
         return float(min(zooms))
 
