@@ -1,0 +1,135 @@
+"""Index maps that are saved, and applied to a z-stack in the viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ips.errors import IPSError
+from napari_ips.widgets.edits import from_planes
+from napari_ips.widgets.results import KEY
+from napari_ips.widgets.stacks import axes_of, flat_placement
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_ips.io import LazyStack, Metadata
+
+SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
+
+
+def save_map(
+    path: Path, index: NDArray[np.uint16], metadata: Metadata, told: dict[str, Any]
+) -> Path:
+    """Write an index map (T, C, Y, X); return the path, to which a suffix may be added.
+
+    Raises
+    ------
+    IPSError
+        If it cannot be written, or a name that was completed is taken.
+    """
+    from napari_ips.io.results import write_result
+
+    chosen = path
+    if not path.name.lower().endswith(SUFFIXES):
+        path = path.with_name(f"{path.name}.ome.tif")
+        if path.exists():
+            raise IPSError(f"{path} exists; choose another name.")
+    write_result(
+        path,
+        index,
+        metadata,
+        rgb=False,
+        name="index",
+        provenance=told,
+        kind="index",
+        # The dialogue has asked for the name that was typed.
+        overwrite=path == chosen,
+    )
+    return path
+
+
+def apply_map(
+    stack: LazyStack, index: NDArray[Any] | Path
+) -> Generator[tuple[int, int], None, tuple[NDArray[Any], NDArray[Any]]]:
+    """Fuse a stack by an index map, which may be in a file, tile by tile.
+
+    Yields
+    ------
+    done, total : int
+        Tiles.
+
+    Returns
+    -------
+    image : ndarray, (T, C, Y, X[, colours])
+    index : ndarray of uint16, (T, C, Y, X)
+
+    Raises
+    ------
+    IPSError
+        If the file cannot be read, or the map does not fit the stack.
+    """
+    from napari_ips.fusion.retouch import empty_image, fit_index, fused_tiles
+    from napari_ips.io import read_index
+
+    index = fit_index(stack, read_index(index) if isinstance(index, Path) else index)
+    image = empty_image(stack)
+    for event, pixels in fused_tiles(stack, index):
+        image[event.t, event.c, event.y, event.x] = pixels
+        yield event.done, event.total
+    return image, index.astype(np.uint16)
+
+
+def layers_of_map(
+    source: Image, z_axis: int, image: NDArray[Any], index: NDArray[Any], map_name: str
+) -> list[tuple[NDArray[Any], dict[str, Any]]]:
+    """Return data and options of the layers of an applied map: the index, then the image.
+
+    They can be retouched as the layers of any fusion.
+    """
+    from napari_ips import __version__
+
+    letters = axes_of(source, z_axis).replace("Z", "")
+    slices = (
+        source.level_shapes[0][z_axis] if source.multiscale else source.data.shape[z_axis]
+    )
+    told = {
+        "run": uuid4().hex,
+        "source": str(source.unique_id),
+        "source name": source.name,
+        "z axis": z_axis,
+        "slices": [0, int(slices)],
+        "map": map_name,
+        "version": __version__,
+    }
+    place = flat_placement(source, z_axis)
+    looks = {"rgb": source.rgb, "gamma": source.gamma}
+    if not source.rgb:
+        looks |= {"colormap": source.colormap, "contrast_limits": source.contrast_limits}
+    return [
+        (
+            from_planes(index, letters),
+            {
+                "name": f"{source.name} by {map_name}, index",
+                "colormap": "viridis",
+                "contrast_limits": (0, max(1, int(slices) - 1)),
+                "visible": False,
+                "metadata": {KEY: {**told, "role": "index"}},
+                **place,
+            },
+        ),
+        (
+            from_planes(image, letters),
+            {
+                "name": f"{source.name} by {map_name}",
+                "metadata": {KEY: {**told, "role": "fused"}},
+                **looks,
+                **place,
+            },
+        ),
+    ]

@@ -1,0 +1,151 @@
+"""The dock "Retouch by slice": paint slices into a fused image with napari's brush."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import napari.viewer
+from napari.layers import Image
+from napari.utils.events import Event
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_ips.errors import IPSError
+from napari_ips.widgets.brush import Brush
+from napari_ips.widgets.map_panel import MapPanel
+from napari_ips.widgets.results import role_of
+from napari_ips.widgets.retouching import Retouching, begin, begun, obstacle
+
+_HOW = (
+    "Find the slice in which the spot is sharp, and paint over it. Erasing brings the "
+    "fused pixels back."
+)
+
+
+class RetouchWidget(QWidget):
+    """Opens the index map of a fused image as labels, and shows what is done to it."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._retouching: Retouching | None = None
+        self._build()
+        events = viewer.layers.events
+        self._connections: list[tuple[Any, Callable[..., None]]] = [
+            (events.inserted, self._list),
+            (events.removed, self._list),
+            (events.renamed, self._list),
+        ]
+        for emitter, slot in self._connections:
+            emitter.connect(slot)
+        self._list()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Let go of the viewer when the dock that holds the widget is closed."""
+        left = event is not None and event.type() == QEvent.Type.ParentChange
+        if left and self.parent() is None:
+            self._close_down()
+        return bool(super().event(event))
+
+    def _build(self) -> None:
+        self.image = QComboBox()
+        self.image.setToolTip("The fused image to retouch")
+        self.image.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.edit = QPushButton("&Edit slices")
+        self.edit.setToolTip(
+            "Open the index map as labels: each label is a slice, and what you paint "
+            "changes the fused image at once"
+        )
+        self.text = QLabel()
+        self.text.setWordWrap(True)
+        self.discard = QPushButton("Discard e&dits")
+        self.discard.setToolTip("Put the image and its labels back to how they were fused")
+        self.brush = Brush(self._viewer)
+        self.maps = MapPanel(self._viewer)
+        form = QFormLayout()
+        form.addRow("I&mage", self.image)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        parts = (self.edit, self.text, self.brush, self.discard, self.maps)
+        for part in parts:
+            layout.addWidget(part)
+        layout.addStretch()
+        self.image.currentIndexChanged.connect(self._show)
+        self.edit.clicked.connect(self._on_edit)
+        self.discard.clicked.connect(self._on_discard)
+
+    def _list(self, event: Event | None = None) -> None:
+        images = [layer for layer in self._viewer.layers if role_of(layer) == "fused"]
+        chosen = self.image.currentData()
+        if chosen not in images:
+            chosen = images[-1] if images else None
+        self.image.blockSignals(True)
+        self.image.clear()
+        for image in images:
+            self.image.addItem(image.name, image)
+        self.image.setCurrentIndex(images.index(chosen) if images else -1)
+        self.image.blockSignals(False)
+        self.maps.list_stacks()
+        self._show()
+
+    def _show(self) -> None:
+        """Show the state of the chosen image."""
+        image: Image | None = self.image.currentData()
+        retouching = begun(image)
+        if self._retouching is not None:
+            self._retouching.changed.disconnect(self._show_text)
+        if retouching is not None:
+            retouching.changed.connect(self._show_text)
+        self._retouching = retouching
+        labels = retouching.labels_in(self._viewer.layers) if retouching else None
+        self.brush.use(retouching, labels)
+        self.maps.use(retouching)
+        self._show_text()
+
+    def _show_text(self) -> None:
+        image = self.image.currentData()
+        problem = obstacle(self._viewer.layers, image) if self._retouching is None else ""
+        self.edit.setEnabled(not problem)
+        count = self._retouching.edits.retouched if self._retouching else 0
+        self.discard.setEnabled(count > 0)
+        if problem:
+            self.text.setText(problem)
+        elif count:
+            self.text.setText(f"{count:,} pixels are retouched.")
+        else:
+            self.text.setText(_HOW)
+
+    def _on_edit(self) -> None:
+        try:
+            retouching = begin(self._viewer.layers, self.image.currentData())
+        except IPSError as error:
+            show_error(str(error))
+            return
+        labels = retouching.show_in(self._viewer)
+        self._show()
+        labels.mode = "paint"
+
+    def _on_discard(self) -> None:
+        if self._retouching is not None:
+            self._retouching.discard()
+
+    def _close_down(self) -> None:
+        for emitter, slot in self._connections:
+            emitter.disconnect(slot)
+        self._connections.clear()
+        if self._retouching is not None:
+            self._retouching.changed.disconnect(self._show_text)
+            self._retouching = None
+        self.brush.use(None, None)
+        self.maps.cancel()
