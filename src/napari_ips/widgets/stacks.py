@@ -36,7 +36,7 @@ def axis_name(layer: Image, axis: int) -> str:
 
 def z_candidates(layer: Image) -> list[int]:
     """Return the axes along which the slices of a layer may lie, those of the image not."""
-    known = _known_letters(layer)
+    known = known_letters(layer)
     return [n for n, letter in enumerate(known) if letter not in ("Y", "X")]
 
 
@@ -46,7 +46,7 @@ def z_axis_of(layer: Image) -> int | None:
     Without a label, it is the last axis before those of the image that is not labelled as
     something else. None if there is no such axis.
     """
-    known = _known_letters(layer)
+    known = known_letters(layer)
     if "Z" in known:
         return known.index("Z")
     free = [n for n in range(layer.ndim) if not known[n]]
@@ -86,7 +86,7 @@ def axes_of(layer: Image, z_axis: int) -> str:
     IPSError
         If the slices cannot lie along `z_axis`, or there are more axes than these.
     """
-    known = _known_letters(layer)
+    known = known_letters(layer)
     if z_axis not in z_candidates(layer):
         raise IPSError(f"The slices of {layer.name} cannot lie along axis {z_axis}.")
     letters = ["" if letter == "Z" else letter for letter in known]
@@ -126,7 +126,7 @@ def flat_placement(layer: Image, z_axis: int) -> dict[str, Any]:
     if any(str(label).lstrip("-").isdigit() for label in placed["axis_labels"]):
         # Numbers counted from the end of the axes that were there before.
         del placed["axis_labels"]
-    matrix, origin = _to_world(layer)
+    matrix, origin = to_world(layer)
     matrix, origin = matrix[np.ix_(kept, kept)], origin[kept]
     if np.allclose(matrix, np.diag(np.diag(matrix))):
         return placed | {"scale": tuple(np.diag(matrix)), "translate": tuple(origin)}
@@ -135,7 +135,7 @@ def flat_placement(layer: Image, z_axis: int) -> dict[str, Any]:
     return placed | {"affine": affine}
 
 
-def _known_letters(layer: Image) -> list[str]:
+def known_letters(layer: Image) -> list[str]:
     """Return the letters that the labels of a layer tell, "" for those that do not."""
     letters = [_LETTERS.get(str(label).lower(), "") for label in layer.axis_labels]
     if {"Y", "X"} <= set(letters):
@@ -144,7 +144,7 @@ def _known_letters(layer: Image) -> list[str]:
     return [*letters[:-2], "Y", "X"]
 
 
-def _to_world(layer: Image) -> tuple[Any, Any]:
+def to_world(layer: Image) -> tuple[Any, Any]:
     """Return the matrix and the origin by which pixels become places in the world."""
     origin = np.asarray(layer.data_to_world([0.0] * layer.ndim))
     steps = [layer.data_to_world(unit) for unit in np.eye(layer.ndim)]
@@ -157,7 +157,7 @@ def _metadata(layer: Image, axes: str) -> Metadata:
 
     # A layer of scale 1 in pixels tells nothing.
     units = [clean_unit(str(unit)) for unit in layer.units]
-    matrix, origin = _to_world(layer)
+    matrix, origin = to_world(layer)
     sizes = np.linalg.norm(matrix, axis=0)
     z, y, x = (axes.index(letter) for letter in "ZYX")
     place: dict[str, Any] = {}
