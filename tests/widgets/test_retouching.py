@@ -1,0 +1,237 @@
+"""Edits of an index map: what napari's tools write into it shows in the fused image."""
+
+from __future__ import annotations
+
+import dask.array as da
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from napari.utils.notifications import notification_manager
+
+from napari_ips.widgets.retouching import begin
+
+KEY = "napari-ips"
+
+
+@pytest.fixture
+def viewer():
+    """Without a window."""
+    return ViewerModel()
+
+
+@pytest.fixture
+def fused(result_layers):
+    return result_layers["fused"]
+
+
+@pytest.fixture
+def labels(viewer, fused):
+    return opened(viewer, fused)
+
+
+def opened(viewer, fused):
+    return begin(viewer.layers, fused).show_in(viewer)
+
+
+def run_of(viewer, stack, axes: str, *, index=None, letters: str | None = None, **options):
+    """Add a stack and its results, as if it was fused: all zeros, from the middle slice."""
+    z = axes.index("Z")
+    source = viewer.add_image(stack, name="source", axis_labels=tuple(axes), **options)
+    shape = [n for k, n in enumerate(stack.shape) if k != z]
+    told = {"run": "r", "source": str(source.unique_id), "z axis": z}
+    flat = shape[: len(axes) - 1]
+    if index is None:
+        index = np.full(flat, stack.shape[z] // 2, np.uint16)
+    viewer.add_image(index, name="index", metadata={KEY: {"role": "index", **told}})
+    return viewer.add_image(
+        np.zeros(shape, stack.dtype),
+        name="fused",
+        metadata={KEY: {"role": "fused", **told}},
+        **options,
+    )
+
+
+def test_opening_changes_nothing(labels, fused, simulated):
+    assert np.array_equal(fused.data, simulated.truth)
+    assert "retouched pixels" not in fused.metadata[KEY]
+
+
+def test_the_map_opens_as_labels_coloured_by_slice(labels, result_layers, viewer):
+    index = result_layers["index"]
+    assert np.array_equal(labels.data, index.data + 1)
+    assert viewer.layers.selection.active is labels
+    assert np.array_equal(labels.scale, index.scale)
+    assert labels.units == index.units
+    low, high = index.contrast_limits
+    for z in (0, 3, 5):
+        colour = index.colormap.map(np.array([np.clip((z - low) / (high - low), 0, 1)]))[0]
+        assert np.allclose(labels.colormap.map(z + 1), colour, atol=0.01)
+    assert labels.colormap.map(0)[3] == 0
+
+
+def test_painting_takes_the_slice_there_and_nowhere_else(labels, fused, simulated):
+    before = fused.data.copy()
+    labels.brush_size = 11
+    labels.paint((20, 30), 6)
+    painted = (labels.data == 6) & (labels.data != np.rint(simulated.height) + 1)
+    assert painted.sum() > 50
+    assert np.array_equal(fused.data[painted], simulated.stack[5][painted])
+    assert np.array_equal(fused.data[~painted], before[~painted])
+    assert fused.metadata[KEY]["retouched pixels"] == painted.sum()
+
+
+def test_undo_and_redo_are_exact(labels, fused):
+    before = fused.data.copy()
+    labels.brush_size = 9
+    labels.paint((20, 30), 6)
+    once = fused.data.copy()
+    labels.fill((50, 50), 1)
+    labels.paint_polygon([[5, 5], [5, 25], [25, 25]], 2)
+    thrice = fused.data.copy()
+    assert not np.array_equal(once, thrice)
+    labels.undo()
+    labels.undo()
+    assert np.array_equal(fused.data, once)
+    labels.undo()
+    assert np.array_equal(fused.data, before)
+    assert fused.metadata[KEY]["retouched pixels"] == 0
+    for _ in range(3):
+        labels.redo()
+    assert np.array_equal(fused.data, thrice)
+
+
+def test_a_stroke_of_the_mouse_shows_while_it_is_drawn(labels, fused, simulated):
+    before = fused.data.copy()
+    labels.selected_label, labels.brush_size = 6, 5
+    with labels.block_history():
+        labels.paint((10, 10), 6, refresh=False)
+        assert fused.data[10, 10] == simulated.stack[5, 10, 10]
+        labels.paint((10, 14), 6, refresh=False)
+        assert fused.data[10, 14] == simulated.stack[5, 10, 14]
+    labels.undo()
+    assert np.array_equal(fused.data, before)
+
+
+def test_erasing_brings_the_fused_pixels_back(labels, fused):
+    before = fused.data.copy()
+    labels.brush_size = 20
+    labels.paint((20, 30), 6)
+    assert not np.array_equal(fused.data, before)
+    labels.brush_size = 40
+    labels.paint((20, 30), 0)
+    assert np.array_equal(fused.data, before)
+
+
+def test_painting_the_slice_of_the_beginning_brings_the_fused_pixels_back(labels, fused):
+    before, start = fused.data.copy(), labels.data.copy()
+    labels.paint((20, 30), 6)
+    labels.paint((20, 30), start[20, 30])
+    same = labels.data == start
+    assert same[20, 30]
+    assert np.array_equal(fused.data[same], before[same])
+    assert fused.metadata[KEY]["retouched pixels"] == (~same).sum()
+
+
+def test_a_label_beyond_the_stack_leaves_the_image_as_it_was(labels, fused):
+    before = fused.data.copy()
+    labels.paint((20, 30), 40)
+    assert np.array_equal(fused.data, before)
+
+
+def test_data_written_by_a_script_shows_too(labels, fused, simulated):
+    labels.data[10:20, :] = 1
+    labels.data_setitem((np.array([40, 41]), np.array([3, 4])), 6)
+    edited = labels.data[10:20] != np.rint(simulated.height[10:20]) + 1
+    assert np.array_equal(fused.data[10:20][edited], simulated.stack[0, 10:20][edited])
+    assert fused.data[41, 4] == simulated.stack[5, 41, 4]
+
+
+@pytest.mark.parametrize("axes", ["TZYX", "ZTYX", "CTZYX", "ZCYX"])
+def test_with_more_axes_only_the_plane_painted_in_changes(viewer, rng, axes):
+    lengths = {"T": 2, "C": 3, "Z": 4, "Y": 30, "X": 32}
+    stack = rng.integers(1, 900, [lengths[a] for a in axes]).astype(np.uint16)
+    fused = run_of(viewer, stack, axes)
+    labels = opened(viewer, fused)
+    labels.brush_size = 3
+    place = (*(lengths[a] - 1 for a in axes[:-2] if a != "Z"), 12, 13)
+    labels.paint(place, 4)
+    expected = np.zeros_like(fused.data)
+    z = axes.index("Z")
+    where = labels.data == 4
+    expected[where] = stack.take(3, axis=z)[where]
+    assert where.sum() >= 5
+    assert np.array_equal(fused.data, expected)
+
+
+def test_one_map_for_all_channels_edits_all(viewer, rng):
+    stack = rng.integers(1, 900, (2, 4, 30, 32)).astype(np.uint16)
+    index = np.full((30, 32), 2, np.uint16)
+    fused = run_of(viewer, stack, "CZYX", index=index)
+    labels = opened(viewer, fused)
+    labels.paint((12, 13), 1)
+    where = labels.data == 1
+    for c in (0, 1):
+        assert np.array_equal(fused.data[c][where], stack[c, 0][where])
+        assert not fused.data[c][~where].any()
+
+
+def test_layers_of_one_run_are_edited_together(viewer, result_layers, simulated):
+    other = viewer.add_image(simulated.stack[::-1].copy(), name="other channel")
+    told = {**result_layers["fused"].metadata[KEY], "source": str(other.unique_id)}
+    second = viewer.add_image(np.zeros_like(simulated.truth), metadata={KEY: told})
+    labels = opened(viewer, result_layers["fused"])
+    labels.paint((20, 30), 6)
+    assert result_layers["fused"].data[20, 30] == simulated.stack[5, 20, 30]
+    assert second.data[20, 30] == simulated.stack[0, 20, 30]
+    labels.undo()
+    assert not second.data.any()
+
+
+def test_colours_are_retouched(viewer, rng):
+    stack = rng.integers(1, 255, (5, 30, 32, 3)).astype(np.uint8)
+    fused = run_of(viewer, stack, "ZYX", rgb=True)
+    labels = opened(viewer, fused)
+    labels.paint((12, 13), 5)
+    where = labels.data == 5
+    assert np.array_equal(fused.data[where], stack[4][where])
+    assert not fused.data[~where].any()
+
+
+def test_a_lazy_stack_is_read_elsewhere_and_ends_up_right(viewer, qtbot, rng):
+    stack = rng.integers(1, 900, (5, 40, 40)).astype(np.uint16)
+    fused = run_of(viewer, da.from_array(stack, chunks=(1, 16, 16)), "ZYX")
+    fused.data = np.zeros((40, 40), np.uint16)
+    labels = opened(viewer, fused)
+    for n, label in enumerate((1, 2, 4, 5, 1, 5)):
+        labels.paint((12 + n, 13), label)
+    labels.undo()
+    edited = labels.data != 3
+    expected = np.where(
+        edited, np.take_along_axis(stack, labels.data[None].astype(int) - 1, 0)[0], 0
+    )
+    qtbot.waitUntil(lambda: np.array_equal(fused.data, expected), timeout=10_000)
+
+
+def test_a_read_that_fails_is_told_and_tried_again(viewer, qtbot, rng):
+    stack = rng.integers(1, 900, (5, 40, 40)).astype(np.uint16)
+    broken = [False]
+
+    def read(block):
+        if broken[0]:
+            raise OSError("the disk is away")
+        return block
+
+    fused = run_of(viewer, da.from_array(stack).map_blocks(read, dtype="u2"), "ZYX")
+    fused.data = np.zeros((40, 40), np.uint16)
+    labels = opened(viewer, fused)
+    # Only now: napari reads it too, to show it.
+    broken[0] = True
+    with notification_manager:
+        count = len(notification_manager.records)
+        labels.paint((12, 13), 1)
+        qtbot.waitUntil(lambda: len(notification_manager.records) > count, timeout=10_000)
+        assert "disk is away" in notification_manager.records[-1].message
+    assert not fused.data.any()
+    broken[0] = False
+    labels.data[12, 13] = 1
+    qtbot.waitUntil(lambda: fused.data[12, 13] == stack[0, 12, 13], timeout=10_000)
