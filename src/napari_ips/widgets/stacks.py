@@ -176,3 +176,53 @@ def _metadata(layer: Image, axes: str) -> Metadata:
     if "T" in axes and units[t := axes.index("T")]:
         place |= {"time_step": float(sizes[t]), "time_unit": str(layer.units[t])}
     return Metadata(**place)
+
+
+class _Channels:
+    """Layers of the same size as channels of one array, of which nothing is copied."""
+
+    def __init__(self, arrays: Sequence[Any]) -> None:
+        self._arrays = arrays
+        self.shape = (len(arrays), *arrays[0].shape)
+        self.dtype = arrays[0].dtype
+
+    def __getitem__(self, index: tuple[int | slice, ...]) -> Any:
+        channel, *rest = index
+        if isinstance(channel, slice):
+            picked = self._arrays[channel]
+            return np.stack([np.asarray(array[tuple(rest)]) for array in picked])
+        return np.asarray(self._arrays[channel][tuple(rest)])
+
+
+def fits(layer: Image, other: Image) -> bool:
+    """Tell whether another layer may be a channel of the same z-stack."""
+    one, two = level_zero(layer), level_zero(other)
+    return (
+        other is not layer
+        and one.shape == two.shape
+        and one.dtype == two.dtype
+        and layer.rgb == other.rgb
+    )
+
+
+def stack_of_layers(layers: Sequence[Image], z_axis: int) -> LazyStack:
+    """Take layers of the same size for the channels of one z-stack.
+
+    Raises
+    ------
+    IPSError
+        If the first one is no z-stack, or another one is not of its size and dtype.
+    """
+    from napari_ips.io import wrap_array
+
+    first, *others = layers
+    for other in others:
+        if not fits(first, other):
+            raise IPSError(
+                f"{other.name} does not fit {first.name}: both need the same shape and "
+                "dtype to be fused together."
+            )
+    alone = stack_of(first, z_axis)
+    axes = "C" + axes_of(first, z_axis) + ("S" if first.rgb else "")
+    data = _Channels([level_zero(layer) for layer in layers])
+    return wrap_array(data, axes, alone.metadata, first.name)

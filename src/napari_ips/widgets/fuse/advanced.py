@@ -1,0 +1,188 @@
+"""The fields of the fuse widget that few users need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QWidget,
+)
+
+from napari_ips.config import FuseConfig
+from napari_ips.widgets.fuse.notes import FieldNote
+from napari_ips.widgets.fuse.tooltips import TOOLTIPS
+
+_MEMORY, _FILE = "memory", "file"
+
+
+class AdvancedForm(QWidget):
+    """Fields of `FuseConfig`, and where the result goes.
+
+    Attributes
+    ----------
+    changed : Signal()
+    """
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._device = "auto"
+        self.mode = _combo(
+            "mode",
+            ("Blend slices near focus (less noise)", "soft"),
+            ("Select one slice (values as recorded)", "hard"),
+        )
+        self.auto_smoothing = CheckBox(text="from the noise", value=True)
+        self.smoothing = FloatSpinBox(min=0.1, max=50, step=0.5, value=2)
+        self.finest = _combo("finest", ("Full resolution", 1), ("Half resolution", 2))
+        self.both_orders = CheckBox(text="Compare in both orders of z")
+        self.skip = CheckBox(text="Skip slices that are plainly blurred")
+        sizes = [(f"{n} pixels", n) for n in (256, 512, 1024, 2048, 4096)]
+        self.tile = _combo("tile", ("Automatic", "auto"), *sizes)
+        self.precision = _combo(
+            "precision",
+            ("32 bits", "float32"),
+            ("bfloat16 (GPU)", "bfloat16"),
+            ("float16 (GPU)", "float16"),
+        )
+        self.device = _combo("device", ("Automatic", "auto"))
+        self.computes_on = QLabel("…")
+        self.computes_on.setWordWrap(True)
+        self.output = _combo("output", ("In memory", _MEMORY), ("OME-Zarr folder", _FILE))
+        self.path = QLineEdit()
+        self.browse = QPushButton("…")
+        self.output_note = FieldNote()
+        self._lay_out()
+        self._connect()
+
+    @property
+    def output_path(self) -> Path | None:
+        """The OME-Zarr to write; None: the result is kept in memory."""
+        if self.output.value == _MEMORY:
+            return None
+        return Path(self.path.text().strip()).expanduser()
+
+    def values(self) -> dict[str, Any]:
+        """Return the settings that the fields stand for."""
+        return {
+            "mode": self.mode.value,
+            "smoothing": None if self.auto_smoothing.value else self.smoothing.value,
+            "finest": self.finest.value,
+            "both_orders": self.both_orders.value,
+            "skip": self.skip.value,
+            "tile": self.tile.value,
+            "precision": self.precision.value,
+            "device": self.device.value,
+        }
+
+    def set_values(self, config: FuseConfig) -> None:
+        """Put settings into the fields."""
+        for name in ("mode", "finest", "both_orders", "skip", "tile", "precision"):
+            getattr(self, name).value = getattr(config, name)
+        self.auto_smoothing.value = config.smoothing is None
+        if config.smoothing is not None:
+            self.smoothing.value = config.smoothing
+        if config.device not in self.device.choices:
+            self.device.choices = [*self._devices(), (config.device, config.device)]
+        self.device.value = config.device
+
+    def set_devices(self, devices: Mapping[str, str], automatic: str) -> None:
+        """Offer devices, and say what computes by itself."""
+        chosen = self.device.value
+        offered = [("Automatic", "auto"), *((f"{d}: {n}", d) for d, n in devices.items())]
+        if chosen != "auto" and chosen not in devices:
+            offered.append((chosen, chosen))
+        self.device.choices = offered
+        self.device.value = chosen
+        self.computes_on.setText(f"Automatic is {automatic}.")
+
+    def _devices(self) -> list[tuple[str, str]]:
+        texts = [self.device.native.itemText(n) for n in range(self.device.native.count())]
+        return list(zip(texts, self.device.choices, strict=True))
+
+    def _lay_out(self) -> None:
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
+        form.addRow("&Decision", self.mode.native)
+        form.addRow("S&moothing", _side_by_side(self.auto_smoothing, self.smoothing))
+        form.addRow("&Detail", self.finest.native)
+        form.addRow("", self.both_orders.native)
+        form.addRow("", self.skip.native)
+        form.addRow("&Tiles", self.tile.native)
+        form.addRow("&Precision", self.precision.native)
+        form.addRow("D&evice", self.device.native)
+        form.addRow("", self.computes_on)
+        form.addRow("&Result", self.output.native)
+        place = QHBoxLayout()
+        place.addWidget(self.path)
+        place.addWidget(self.browse)
+        self.browse.setFixedWidth(28)
+        self._place = QWidget()
+        self._place.setLayout(place)
+        place.setContentsMargins(0, 0, 0, 0)
+        form.addRow(self._place)
+        form.addRow(self.output_note)
+        for name in ("auto_smoothing", "smoothing", "both_orders", "skip"):
+            getattr(self, name).tooltip = TOOLTIPS[name]
+        self.path.setPlaceholderText("fused.ome.zarr")
+        self.path.setToolTip(TOOLTIPS["path"])
+        self.browse.setToolTip(TOOLTIPS["path"])
+        self._follow()
+
+    def _connect(self) -> None:
+        for field in (
+            self.mode,
+            self.auto_smoothing,
+            self.smoothing,
+            self.finest,
+            self.both_orders,
+            self.skip,
+            self.tile,
+            self.precision,
+            self.device,
+            self.output,
+        ):
+            field.changed.connect(self._changed)
+        self.path.editingFinished.connect(self._changed)
+        self.browse.clicked.connect(self._choose_path)
+
+    def _changed(self, *_: object) -> None:
+        self._follow()
+        self.changed.emit()
+
+    def _follow(self) -> None:
+        self.smoothing.enabled = not self.auto_smoothing.value
+        self._place.setVisible(self.output.value == _FILE)
+
+    def _choose_path(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(
+            self, "Folder for the result", "fused.ome.zarr", "OME-Zarr (*.ome.zarr)"
+        )
+        if path:
+            self.path.setText(path if path.endswith(".zarr") else f"{path}.ome.zarr")
+            self._changed()
+
+
+def _combo(name: str, *choices: tuple[str, Any]) -> ComboBox:
+    return ComboBox(choices=list(choices), tooltip=TOOLTIPS[name])
+
+
+def _side_by_side(first: Any, second: Any) -> QWidget:
+    both = QWidget()
+    row = QHBoxLayout(both)
+    row.setContentsMargins(0, 0, 0, 0)
+    row.addWidget(first.native)
+    row.addWidget(second.native)
+    return both

@@ -1,0 +1,345 @@
+"""The fields of the fuse widget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, RangeSlider, Widget
+from napari.layers import Image
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QListWidget,
+    QListWidgetItem,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_ips.config import QUALITIES, FuseConfig
+from napari_ips.widgets.fuse.advanced import AdvancedForm
+from napari_ips.widgets.fuse.notes import FieldNote
+from napari_ips.widgets.fuse.state import FuseState
+from napari_ips.widgets.fuse.tooltips import TOOLTIPS
+from napari_ips.widgets.results import role_of
+from napari_ips.widgets.stacks import (
+    axes_of,
+    axis_name,
+    fits,
+    level_zero,
+    z_axis_of,
+    z_candidates,
+)
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_ips.widgets.fuse.surroundings import Surroundings
+
+_EACH = -1
+_BROWSE = "\n"
+_CUSTOM = "custom"
+
+
+class FuseForm(QWidget):
+    """Fields for everything that decides a fusion.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    config : FuseConfig
+        With which the fields begin.
+
+    Attributes
+    ----------
+    changed : Signal()
+        Some field has another value.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, config: FuseConfig) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._base = config
+        self._quiet = False
+        self._weights = {config.weights: ""}
+        self._make_fields()
+        self._lay_out()
+        self._connect()
+        self.set_config(config)
+        self.update_layers()
+
+    def state(self) -> FuseState:
+        """Return what the fields say.
+
+        Raises
+        ------
+        IPSError
+            If a value is none that can be computed with.
+        """
+        reference = self.channels.value
+        return FuseState(
+            layer=self.layer.value,
+            z_axis=self.z_axis.value,
+            slices=self._chosen_slices(),
+            others=tuple(self._ticked()),
+            reference=None if reference in (None, _EACH) else reference,
+            config=self.config(),
+            output=self.advanced.output_path,
+        )
+
+    def config(self) -> FuseConfig:
+        """Return the settings that the fields stand for."""
+        values = self._base.model_dump() | self.advanced.values()
+        values["weights"] = self.weights.value
+        return FuseConfig.checked(**values)
+
+    def set_config(self, config: FuseConfig) -> None:
+        """Put settings into the fields; those that have no field are kept as well."""
+        with self._at_once():
+            self._base = config
+            self._weights.setdefault(config.weights, "a file of yours")
+            self._update_weights(config.weights)
+            self.advanced.set_values(config)
+            self._update_quality()
+
+    def set_surroundings(self, found: Surroundings) -> None:
+        """Offer the weights and devices that there are."""
+        with self._at_once():
+            files = {n: t for n, t in self._weights.items() if Path(n).is_file()}
+            self._weights = found.weights | files
+            self._update_weights(self.weights.value)
+            self.advanced.set_devices(found.devices, found.automatic)
+
+    def show_problems(self, problems: dict[str, str]) -> None:
+        """Say beside the fields what cannot work."""
+        for name, note in self._notes.items():
+            note.tell(problems.get(name, ""))
+        if "output" in problems:
+            self._advanced_box.expand(animate=False)
+        self.advanced.output_note.tell(problems.get("output", ""))
+
+    def update_layers(self) -> None:
+        """Offer the images of the viewer; the active one, if nothing was chosen yet."""
+        with self._at_once():
+            images = [
+                layer
+                for layer in self._viewer.layers
+                if isinstance(layer, Image) and z_candidates(layer) and not role_of(layer)
+            ]
+            chosen = self.layer.value
+            self.layer.choices = [(layer.name, layer) for layer in images]
+            if chosen in images:
+                self.layer.value = chosen
+            elif (active := self._viewer.layers.selection.active) in images:
+                self.layer.value = active
+            elif images:
+                self.layer.value = images[-1]
+            if self.layer.value is not chosen:
+                self._update_z_axis()
+            self._update_others()
+
+    def _make_fields(self) -> None:
+        self.layer = ComboBox(nullable=True, choices=[])
+        self.z_axis = ComboBox(nullable=True, choices=[])
+        self.slices = RangeSlider(min=0, max=1, value=(0, 1))
+        self.channels = ComboBox(nullable=True, choices=[])
+        self.others = QListWidget()
+        self.weights = ComboBox(choices=list(self._weights))
+        self.quality = ComboBox(
+            choices=[
+                ("Fast: a third of the time, less detail", "fast"),
+                ("Balanced", "balanced"),
+                ("Best: twice the time", "best"),
+                ("Custom (see Advanced)", _CUSTOM),
+            ],
+            value="balanced",
+        )
+        self.advanced = AdvancedForm()
+        for name in ("layer", "z_axis", "slices", "channels", "weights", "quality"):
+            getattr(self, name).tooltip = TOOLTIPS[name]
+        self.others.setToolTip(TOOLTIPS["others"])
+
+    def _lay_out(self) -> None:
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
+        self._notes: dict[str, FieldNote] = {}
+        self._form = form
+        self._row("layer", "&Stack", self.layer)
+        self._row("z_axis", "&Z axis", self.z_axis)
+        self._row("slices", "S&lices", self.slices)
+        self._row("channels", "&Channels", self.channels)
+        self._row("others", "&Also fuse", self.others)
+        self._row("weights", "&Weights", self.weights)
+        self._row("quality", "&Quality", self.quality)
+        self._advanced_box = QCollapsible("Advanced")
+        self._advanced_box.addWidget(self.advanced)
+        self._advanced_box.setToolTip(TOOLTIPS["advanced"])
+        form.addRow(self._advanced_box)
+
+    def _row(self, name: str, label: str, field: Widget | QWidget) -> None:
+        native = field.native if isinstance(field, Widget) else field
+        self._form.addRow(label, native)
+        told = self._form.labelForField(native)
+        told.setToolTip(TOOLTIPS[name])
+        told.setBuddy(native)
+        self._notes[name] = FieldNote()
+        self._form.addRow(self._notes[name])
+
+    def _connect(self) -> None:
+        events = self._viewer.layers.events
+        for event in (events.inserted, events.removed, events.renamed):
+            event.connect(self._layers_changed)
+        self.layer.changed.connect(self._on(self._update_z_axis))
+        self.z_axis.changed.connect(self._on(self._update_lengths))
+        self.quality.changed.connect(self._on(self._apply_quality))
+        self.weights.changed.connect(self._on(self._browse_weights))
+        self.advanced.changed.connect(self._on(self._update_quality))
+        for field in (self.slices, self.channels):
+            field.changed.connect(self._on(lambda: None))
+        self.others.itemChanged.connect(self._on(lambda: None))
+
+    def _layers_changed(self) -> None:
+        self.update_layers()
+
+    def disconnect_viewer(self) -> None:
+        """Listen to the viewer no more."""
+        events = self._viewer.layers.events
+        for event in (events.inserted, events.removed, events.renamed):
+            event.disconnect(self._layers_changed)
+
+    def _on(self, update: Any) -> Any:
+        """Return what follows a change by the user: an update, and one signal."""
+
+        def follow(*_: object) -> None:
+            if not self._quiet:
+                with self._at_once():
+                    update()
+
+        return follow
+
+    @contextmanager
+    def _at_once(self) -> Iterator[None]:
+        """Change several fields, and tell of it once."""
+        if self._quiet:
+            yield
+            return
+        self._quiet = True
+        try:
+            yield
+        finally:
+            self._quiet = False
+        self.changed.emit()
+
+    def _update_z_axis(self) -> None:
+        layer = self.layer.value
+        if layer is None:
+            self.z_axis.choices = []
+        else:
+            shape = level_zero(layer).shape
+            self.z_axis.choices = [
+                (f"{axis_name(layer, n)} ({shape[n]} slices)", n)
+                for n in z_candidates(layer)
+            ]
+            self.z_axis.value = z_axis_of(layer)
+        self._update_lengths()
+        self._update_others()
+
+    def _update_lengths(self) -> None:
+        """Offer the slices and channels that the layer has along and beside its z axis."""
+        layer, z_axis = self.layer.value, self.z_axis.value
+        known = layer is not None and z_axis is not None
+        count = level_zero(layer).shape[z_axis] if known else 1
+        self.slices.min, self.slices.max = 0, max(count - 1, 1)
+        self.slices.value = (0, max(count - 1, 1))
+        self.slices.enabled = count > 2
+        channels = 1
+        if known:
+            axes = axes_of(layer, z_axis) if layer.ndim <= 5 else ""
+            if "C" in axes:
+                channels = level_zero(layer).shape[axes.index("C")]
+        self.channels.choices = [
+            ("Each decides for itself", _EACH),
+            *((f"Channel {n} decides for all", n) for n in range(channels)),
+        ]
+        self.channels.value = _EACH
+        self._show("channels", self.channels.native, channels > 1)
+
+    def _update_others(self) -> None:
+        layer = self.layer.value
+        ticked = self._ticked()
+        self.others.clear()
+        fitting = [
+            other
+            for other in self._viewer.layers
+            if isinstance(other, Image)
+            and layer is not None
+            and not role_of(other)
+            and fits(layer, other)
+        ]
+        for other in fitting:
+            item = QListWidgetItem(other.name)
+            item.setData(Qt.UserRole, other)
+            item.setFlags(item.flags() | Qt.ItemIsUserCheckable)
+            item.setCheckState(Qt.Checked if other in ticked else Qt.Unchecked)
+            self.others.addItem(item)
+        rows = min(3, len(fitting))
+        self.others.setFixedHeight(rows * max(18, self.others.sizeHintForRow(0)) + 6)
+        self._show("others", self.others, bool(fitting))
+
+    def _show(self, name: str, field: QWidget, shown: bool) -> None:
+        self._form.setRowVisible(field, shown)
+        if not shown:
+            self._notes[name].tell("")
+
+    def _ticked(self) -> list[Image]:
+        items = [self.others.item(n) for n in range(self.others.count())]
+        return [i.data(Qt.UserRole) for i in items if i.checkState() == Qt.Checked]
+
+    def _chosen_slices(self) -> tuple[int, int]:
+        first, last = self.slices.value
+        return int(first), int(last) + 1
+
+    def _update_weights(self, chosen: str) -> None:
+        self.weights.choices = [
+            *((_short(name), name) for name in self._weights),
+            ("Browse…", _BROWSE),
+        ]
+        self.weights.value = chosen
+        told = self._weights.get(chosen, "")
+        self.weights.tooltip = TOOLTIPS["weights"] + (f"\n{chosen}: {told}" if told else "")
+
+    def _browse_weights(self) -> None:
+        chosen = self.weights.value
+        if chosen == _BROWSE:
+            chosen, _ = QFileDialog.getOpenFileName(
+                self, "Weights of napari-ips", "", "Weights (*.safetensors)"
+            )
+            chosen = chosen or self._base.weights
+            self._weights.setdefault(chosen, "a file of yours")
+        self._base = self._base.model_copy(update={"weights": chosen})
+        self._update_weights(chosen)
+
+    def _apply_quality(self) -> None:
+        if self.quality.value in QUALITIES:
+            values = self._base.model_dump() | self.advanced.values()
+            values |= QUALITIES[self.quality.value]
+            self.advanced.set_values(FuseConfig(**values))
+
+    def _update_quality(self) -> None:
+        values = self.advanced.values()
+        names = [
+            name
+            for name, chosen in QUALITIES.items()
+            if all(values[field] == value for field, value in chosen.items())
+        ]
+        self.quality.value = names[0] if names else _CUSTOM
+
+
+def _short(name: str) -> str:
+    return Path(name).name if name.endswith(".safetensors") else name

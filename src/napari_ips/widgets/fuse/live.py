@@ -1,0 +1,277 @@
+"""Layers of a fusion that is under way, and what becomes of them when it is done."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_ips.events import TileDone
+from napari_ips.widgets.fuse.state import FuseState
+from napari_ips.widgets.results import KEY
+from napari_ips.widgets.stacks import axes_of, flat_placement, level_zero
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image
+
+    from napari_ips.fusion import FusedArrays
+
+# Pixels that are shown of an image, and of all time points and channels, while it is
+# fused: so many are sent to the screen again and again without a hitch.
+_OF_IMAGE = 2048 * 2048
+_OF_ALL = 2**26
+
+
+class Pictures:
+    """What is shown of results that are not ready: the arrays, thinned if they are large.
+
+    Written by the thread that works, read by the window; a picture that is torn for a
+    moment does no harm.
+    """
+
+    def __init__(self) -> None:
+        self.step = 1
+        self.shown: dict[str, NDArray[Any]] = {}
+        self._arrays: Mapping[str, Any] = {}
+
+    def begin(self, arrays: Mapping[str, Any]) -> None:
+        """Take the arrays in which results come to be, (T, C, Y, X[, colours])."""
+        self._arrays = arrays
+        times, channels, height, width = arrays["fused"].shape[:4]
+        too_many = max(
+            height * width / _OF_IMAGE, times * channels * height * width / _OF_ALL
+        )
+        self.step = max(1, math.ceil(math.sqrt(too_many)))
+        if self.step == 1 and all(isinstance(a, np.ndarray) for a in arrays.values()):
+            self.shown = dict(arrays)
+            return
+        self.shown = {
+            name: np.zeros(
+                (*a.shape[:2], *(-(-n // self.step) for n in a.shape[2:4]), *a.shape[4:]),
+                a.dtype,
+            )
+            for name, a in arrays.items()
+        }
+
+    def take(self, tile: TileDone) -> None:
+        """Show a tile that got ready."""
+        if self.shown.get("fused") is self._arrays["fused"]:
+            return
+        decides_all = self._arrays["index"].shape[1] == 1
+        channels = range(self._arrays["fused"].shape[1]) if decides_all else (tile.c,)
+        for c in channels:
+            self._copy(tile.t, c, tile.y, tile.x)
+
+    def _copy(self, t: int, c: int, y: slice, x: slice) -> None:
+        rows, columns = (-(-part.start // self.step) for part in (y, x))
+        for name, array in self._arrays.items():
+            if c >= array.shape[1]:
+                continue
+            part = np.asarray(array[t, c, y, x])
+            first = [-start % self.step for start in (y.start, x.start)]
+            part = part[first[0] :: self.step, first[1] :: self.step]
+            into = self.shown[name][t, c]
+            into[rows : rows + part.shape[0], columns : columns + part.shape[1]] = part
+
+
+class ResultLayers:
+    """The layers of one run in a viewer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    state : FuseState
+        Of the run.
+    """
+
+    def __init__(self, viewer: ViewerModel, state: FuseState) -> None:
+        assert state.layer is not None and state.z_axis is not None
+        self._viewer = viewer
+        self._state = state
+        self._source, self._z_axis = state.layer, state.z_axis
+        self._axes = axes_of(state.layer, state.z_axis).replace("Z", "")
+        self._facts = _facts(state)
+        self.layers: dict[tuple[str, int], Image] = {}
+
+    @property
+    def fused(self) -> Image | None:
+        """The fused image of the layer that decided, if it is still in the viewer."""
+        layer = self.layers.get(("fused", 0))
+        return layer if layer in self._viewer.layers else None
+
+    def begin(self, pictures: Pictures) -> None:
+        """Add the layers, in front of all others, and hide what is fused."""
+        for name, array in reversed(list(pictures.shown.items())):
+            for number, source in enumerate(self._sources(name)):
+                data = self._in_axes(array, number, name)
+                layer = self._add(name, number, source, data, pictures.step)
+                self.layers[name, number] = layer
+        for source in self._state.layers:
+            source.visible = False
+        self._viewer.layers.selection.active = self.fused
+
+    def refresh(self) -> None:
+        """Show what has become of the tiles since."""
+        for layer in self._present():
+            if layer.visible:
+                layer.refresh(thumbnail=False, extent=False, highlight=False)
+
+    def finish(self, outcome: FusedArrays | dict[str, Path]) -> None:
+        """Show the results themselves, in full resolution."""
+        for (name, number), layer in list(self.layers.items()):
+            if layer not in self._viewer.layers:
+                continue
+            if isinstance(outcome, dict):
+                self.layers[name, number] = self._opened(layer, name, number, outcome[name])
+                continue
+            data = self._in_axes(getattr(outcome, name), number, name)
+            if data.shape != layer.data.shape:
+                placed = self._placed(name, 1, data.ndim - bool(layer.rgb))
+                layer.data = data
+                for key in ("scale", "translate", "affine"):
+                    if key in placed:
+                        setattr(layer, key, placed[key])
+            layer.refresh()
+
+    def discard(self) -> None:
+        """Remove the layers of a run that came to nothing, and show what was fused."""
+        for layer in self._present():
+            self._viewer.layers.remove(layer)
+        for source in self._state.layers:
+            source.visible = True
+
+    def _present(self) -> list[Image]:
+        return [layer for layer in self.layers.values() if layer in self._viewer.layers]
+
+    def _sources(self, name: str) -> tuple[Image, ...]:
+        return self._state.layers if name == "fused" else (self._source,)
+
+    def _in_axes(self, array: Any, number: int, name: str) -> Any:
+        """Return a view of (T, C, Y, X[, colours]) in the axes of the source."""
+        channels = len(self._state.layers)
+        if channels > 1:
+            array = array[:, number if name == "fused" else 0][:, None]
+        elif "C" in self._axes and array.shape[1] == 1:
+            count = self._source_channels()
+            array = np.broadcast_to(array, (array.shape[0], count, *array.shape[2:]))
+        letters = [a for a in "TCYX" if a in self._axes]
+        kept = tuple(slice(None) if a in letters else 0 for a in "TC")
+        flat = array[kept]
+        order = [letters.index(a) for a in self._axes]
+        return flat.transpose(order + list(range(len(order), flat.ndim)))
+
+    def _source_channels(self) -> int:
+        assert self._state.z_axis is not None
+        axis = axes_of(self._source, self._z_axis).index("C")
+        return int(level_zero(self._source).shape[axis])
+
+    def _placed(self, name: str, step: int, ndim: int) -> dict[str, Any]:
+        """Return where a result lies whose pixels are so many times as large."""
+        placed = flat_placement(self._source, self._z_axis)
+        if step == 1:
+            return placed
+        factor = np.ones(ndim)
+        factor[[self._axes.index(a) for a in "YX"]] = step
+        # The first pixels that are shown are the first of all; none is moved.
+        if "affine" in placed:
+            affine = placed["affine"].copy()
+            affine[:-1, :-1] *= factor
+            return placed | {"affine": affine}
+        return placed | {"scale": tuple(np.multiply(placed["scale"], factor))}
+
+    def _add(self, name: str, number: int, source: Image, data: Any, step: int) -> Image:
+        looks = _looks(name, source, self._state)
+        ndim = data.ndim - bool(looks.get("rgb"))
+        return self._viewer.add_image(
+            data,
+            metadata={KEY: {"role": name, **self._facts}},
+            **self._placed(name, step, ndim),
+            **looks,
+        )
+
+    def _opened(self, layer: Image, name: str, number: int, path: Path) -> Image:
+        """Put the levels of a file that was written in the place of a layer."""
+        levels = [self._in_axes(level, number, name) for level in _levels(path, layer.rgb)]
+        place = self._viewer.layers.index(layer)
+        visible, layer_name = layer.visible, layer.name
+        self._viewer.layers.remove(layer)
+        looks = _looks(name, self._sources(name)[number], self._state)
+        opened = self._viewer.add_image(
+            levels,
+            multiscale=len(levels) > 1,
+            metadata={KEY: {"role": name, **self._facts, "file": str(path)}},
+            **self._placed(name, 1, levels[0].ndim - bool(looks.get("rgb"))),
+            **looks | {"visible": visible, "name": layer_name},
+        )
+        self._viewer.layers.move(len(self._viewer.layers) - 1, place)
+        return opened
+
+
+def _levels(path: Path, rgb: bool) -> list[Any]:
+    """Open the levels of an OME-Zarr of ours as lazy (T, C, Y, X[, colours])."""
+    import dask.array as da
+    import zarr
+
+    lazy: Any = da.from_array
+    group = zarr.open_group(path, mode="r")
+    scales: Any = group.attrs["ome"]
+    multiscale = scales["multiscales"][0]
+    letters = [axis["name"] for axis in multiscale["axes"]]
+    levels = []
+    for dataset in multiscale["datasets"]:
+        array = lazy(group[dataset["path"]])
+        array = array[tuple(slice(None) if a in letters else None for a in "tcyx")]
+        # The format has the colours of a pixel as channels.
+        levels.append(da.moveaxis(array, 1, -1)[:, None] if rgb else array)
+    return levels
+
+
+def _looks(name: str, source: Image, state: FuseState) -> dict[str, Any]:
+    """Return how a result is named and shown."""
+    if name == "fused":
+        looks = {"name": f"{source.name} fused", "rgb": bool(source.rgb)}
+        if source.rgb:
+            return looks
+        return looks | {
+            "colormap": source.colormap,
+            "contrast_limits": source.contrast_limits,
+            "gamma": source.gamma,
+        }
+    first, end = state.slices
+    shown = {"visible": False, "colormap": "viridis"}
+    if name == "confidence":
+        return shown | {"name": f"{source.name} confidence", "contrast_limits": (0, 1)}
+    if name == "index":
+        limits = (first, max(end - 1, first + 1))
+        return shown | {"name": f"{source.name} focus index", "contrast_limits": limits}
+    metadata = state.stack().metadata
+    step = metadata.z_step or 1.0
+    unit = "slices" if metadata.z_step is None else metadata.unit
+    told = f"{source.name} depth" + (f" ({unit})" if unit else "")
+    return shown | {
+        "name": told,
+        "contrast_limits": (first * step, max(end - 1, first + 1) * step),
+    }
+
+
+def _facts(state: FuseState) -> dict[str, Any]:
+    from napari_ips.weights import package_version
+
+    assert state.layer is not None
+    return {
+        "run": uuid4().hex,
+        "source": str(state.layer.unique_id),
+        "source name": state.layer.name,
+        "z axis": state.z_axis,
+        "slices": list(state.slices),
+        "reference channel": state.reference_channel,
+        "weights": state.config.weights,
+        "settings": state.config.model_dump(mode="json"),
+        "version": package_version(),
+    }

@@ -1,0 +1,127 @@
+"""The two menus of the fuse widget: what to do with a result, and with settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtGui import QGuiApplication
+from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton, QWidget
+
+from napari_ips.config import FuseConfig
+from napari_ips.errors import IPSError
+from napari_ips.files import written_whole
+from napari_ips.widgets.fuse.form import FuseForm
+from napari_ips.widgets.fuse.reproduce import as_command, as_python
+from napari_ips.widgets.fuse.state import FuseState
+from napari_ips.widgets.fuse.tooltips import TOOLTIPS
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image
+
+# The other docks of the plugin, as the manifest names them.
+_DOCKS = ("Focus curve", "Retouch by slice", "3-D surface", "Compare fusions")
+_TOML = "Settings (*.toml)"
+
+
+class ToolsButton(QToolButton):
+    """Save a result, or open a dock that does something with it."""
+
+    def __init__(self, viewer: napari.Viewer, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._fused: Image | None = None
+        self.setText("Result")
+        self.setToolTip(TOOLTIPS["tools"])
+        self.setPopupMode(QToolButton.InstantPopup)
+        menu = QMenu(self)
+        self.save = menu.addAction("Save fused image…", self._save)
+        self.save.setToolTip(TOOLTIPS["save"])
+        menu.addSeparator()
+        for name in _DOCKS:
+            menu.addAction(name, lambda name=name: self._open(name))
+        self.setMenu(menu)
+        menu.aboutToShow.connect(self._update)
+
+    def offer(self, fused: Image | None) -> None:
+        """Take a result as the one that is saved."""
+        self._fused = fused
+
+    def _update(self) -> None:
+        self.save.setEnabled(self._fused in self._viewer.layers)
+
+    def _open(self, name: str) -> None:
+        self._viewer.window.add_plugin_dock_widget("napari-ips", name)
+
+    def _save(self) -> None:
+        from napari_ips.widgets.save import save_layer
+
+        fused = self._fused
+        assert fused is not None, "else it could not be chosen"
+        path, _ = QFileDialog.getSaveFileName(
+            self,
+            "Save fused image",
+            f"{fused.name}.ome.tif",
+            "OME-TIFF (*.ome.tif);;OME-Zarr (*.ome.zarr);;TIFF (*.tif);;PNG (*.png)",
+        )
+        if not path:
+            return
+        try:
+            # The dialog has asked already whether what is there may go.
+            save_layer(fused, Path(path), overwrite=True)
+        except IPSError as error:
+            show_error(str(error))
+        else:
+            show_info(f"Saved as {path}.")
+
+
+class MoreButton(QToolButton):
+    """Settings as a file, and a run as text."""
+
+    def __init__(self, form: FuseForm, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._form = form
+        self.setText("⋯")
+        self.setToolTip(TOOLTIPS["more"])
+        self.setPopupMode(QToolButton.InstantPopup)
+        menu = QMenu(self)
+        menu.addAction("Copy as Python", lambda: self._copy(as_python))
+        menu.addAction("Copy as command line", lambda: self._copy(as_command))
+        menu.addSeparator()
+        menu.addAction("Save settings…", self._save)
+        menu.addAction("Load settings…", self._load)
+        menu.addAction("Reset settings", lambda: self._form.set_config(FuseConfig()))
+        self.setMenu(menu)
+
+    def _copy(self, as_text: Callable[[FuseState], str]) -> None:
+        try:
+            state = self._form.state()
+            problems = state.problems()
+            if problems:
+                raise IPSError(next(iter(problems.values())))
+            text = as_text(state)
+        except IPSError as error:
+            show_error(str(error))
+            return
+        QGuiApplication.clipboard().setText(text)
+        show_info("Copied.")
+
+    def _save(self) -> None:
+        path, _ = QFileDialog.getSaveFileName(self, "Save settings", "fuse.toml", _TOML)
+        if path:
+            try:
+                with written_whole(Path(path)) as part:
+                    self._form.config().to_toml(part)
+            except (IPSError, OSError) as error:
+                show_error(str(error))
+
+    def _load(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Load settings", "", _TOML)
+        if path:
+            try:
+                self._form.set_config(FuseConfig.from_toml(path))
+            except IPSError as error:
+                show_error(str(error))

@@ -1,0 +1,53 @@
+"""What there is to compute with: weights, devices, and what does the scan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Attributes are as users read them.
+
+    Attributes
+    ----------
+    weights : dict of str
+        Names of registered weights, and what is known of them.
+    devices : dict of str
+        Devices of a setting, and their names.
+    automatic : str
+        What ``auto`` takes: device, and what does the scan there.
+    """
+
+    weights: dict[str, str]
+    devices: dict[str, str]
+    automatic: str
+
+
+def look_around() -> Surroundings:
+    """See what there is, and load all that a fusion needs: seconds, at the first time."""
+    import numpy as np
+
+    from napari_ips import fuse_stack
+    from napari_ips.device import choose_device, list_devices
+    from napari_ips.scan import choose_backend
+    from napari_ips.weights import list_weights
+
+    devices = list_devices()
+    device = str(choose_device())
+    backend, _ = choose_backend(device)
+    name = devices.get(device, devices.get(f"{device}:0", device))
+    found = Surroundings(
+        {info.name: _told(info.card, info.bundled) for info in list_weights()},
+        devices,
+        f"{device} ({name}), scan by {backend}",
+    )
+    # Kernels are compiled and weights loaded by the smallest fusion there is.
+    fuse_stack(np.zeros((2, 64, 64), np.uint8))
+    return found
+
+
+def _told(card: dict[str, str], bundled: bool) -> str:
+    words = ["comes with napari-ips" if bundled else "your own"]
+    words += [f"{name} {card[name]}" for name in ("preset", "iterations") if name in card]
+    return ", ".join(words)

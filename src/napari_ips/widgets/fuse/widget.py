@@ -1,0 +1,149 @@
+"""The dock widget that fuses z-stack layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_ips.errors import IPSError
+from napari_ips.events import Progress
+from napari_ips.widgets.fuse.form import FuseForm
+from napari_ips.widgets.fuse.menu import MoreButton, ToolsButton
+from napari_ips.widgets.fuse.pace import Pace
+from napari_ips.widgets.fuse.preferences import remember, remembered
+from napari_ips.widgets.fuse.run import FusionRun
+from napari_ips.widgets.fuse.surroundings import look_around
+from napari_ips.widgets.fuse.tooltips import TOOLTIPS
+
+if TYPE_CHECKING:
+    import napari
+    from napari.layers import Image
+
+
+class FuseWidget(QWidget):
+    """Fuse z-stack layers into images that are sharp everywhere.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+
+    Attributes
+    ----------
+    form : FuseForm
+        What is fused, and how.
+    """
+
+    def __init__(self, viewer: napari.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._run: FusionRun | None = None
+        self.form = FuseForm(viewer, remembered())
+        self._lay_out()
+        self.form.changed.connect(self._check)
+        self._check()
+        self._look_around()
+
+    def _lay_out(self) -> None:
+        self.run_button = QPushButton("&Fuse")
+        self.run_button.setShortcut("Ctrl+Return")
+        self.run_button.setToolTip(TOOLTIPS["run"])
+        self.run_button.clicked.connect(self._run_or_stop)
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setVisible(False)
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.tools = ToolsButton(self._viewer, self)
+        self.more = MoreButton(self.form, self)
+        fields = QScrollArea()
+        fields.setWidget(self.form)
+        fields.setWidgetResizable(True)
+        fields.setFrameShape(QScrollArea.NoFrame)
+        fields.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.run_button, stretch=1)
+        buttons.addWidget(self.tools)
+        buttons.addWidget(self.more)
+        layout = QVBoxLayout(self)
+        layout.addWidget(fields, stretch=1)
+        layout.addLayout(buttons)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.status)
+
+    def _look_around(self) -> None:
+        """See what there is to compute with, without keeping anybody waiting."""
+        worker = create_worker(look_around)
+        worker.returned.connect(self.form.set_surroundings)
+        worker.start()
+
+    def _check(self) -> None:
+        """Say what cannot work, before anybody tries."""
+        try:
+            problems = self.form.state().problems()
+        except IPSError as error:
+            problems = {"quality": str(error)}
+        self.form.show_problems(problems)
+        if self._run is None:
+            self.run_button.setEnabled(not problems)
+
+    def _run_or_stop(self) -> None:
+        if self._run is None:
+            self._start()
+        else:
+            self._run.stop()
+            self.run_button.setEnabled(False)
+            self.status.setText("Stopping…")
+
+    def _start(self) -> None:
+        state = self.form.state()
+        try:
+            run = FusionRun(self._viewer, state)
+        except IPSError as error:
+            show_error(str(error))
+            return
+        run.told.connect(self._tell)
+        run.finished.connect(self._finish)
+        run.stopped.connect(self._end)
+        # Nobody would see how far it is, nor could stop it any more.
+        self.destroyed.connect(run.stop)
+        self._run, self._pace = run, Pace()
+        self.run_button.setText("Cancel")
+        self.run_button.setToolTip(TOOLTIPS["stop"])
+        self.bar.setRange(0, 0)
+        self.bar.setVisible(True)
+        self.status.setText("Starting…")
+        self.form.setEnabled(False)
+        remember(state.config)
+        run.start()
+
+    def _tell(self, event: Progress) -> None:
+        self.bar.setRange(0, event.total if event.total > 1 else 0)
+        self.bar.setValue(event.done)
+        if self.run_button.isEnabled():
+            self.status.setText(self._pace.left(event))
+
+    def _finish(self, fused: Image | None) -> None:
+        self.tools.offer(fused)
+        self._end(f"Fused in {self._pace.seconds:.1f} s.")
+
+    def _end(self, told: str) -> None:
+        self._run = None
+        self.run_button.setText("&Fuse")
+        self.run_button.setShortcut("Ctrl+Return")
+        self.run_button.setToolTip(TOOLTIPS["run"])
+        self.bar.setVisible(False)
+        self.form.setEnabled(True)
+        self.status.setText(told)
+        self._check()
