@@ -67,6 +67,9 @@ def test_installed_manifest_is_valid_and_every_command_exists():
     manifest.validate_imports()
     contributions = manifest.contributions
     commands = {command.id for command in contributions.commands}
-    offered = {sample.command for sample in contributions.sample_data}
-    assert offered == commands
-    assert len(offered) == 3
+    samples = {sample.command for sample in contributions.sample_data}
+    writers = {writer.command for writer in contributions.writers}
+    widgets = {widget.command for widget in contributions.widgets or ()}
+    assert len(samples) == 3
+    assert len(writers) == 2
+    assert samples | writers | widgets <= commands
