@@ -79,22 +79,11 @@ def gate(simulated):
 # What can be chosen
 
 
-def test_without_an_image_it_says_what_to_do(widget):
+def test_fewer_than_two_images_cannot_be_compared(viewer, widget, simulated):
     assert "Open a z-stack" in widget.problem.text()
     assert not widget.button.isEnabled()
-
-
-def test_a_fused_image_comes_first_and_is_compared_with_usual_methods(
-    widget, result_layers
-):
-    fused = result_layers["fused"]
-    assert widget.image.currentData() == fused
-    assert widget.choices.ticked() == [fused, "max", "window"]
+    viewer.add_image(simulated.stack)
     assert widget.button.isEnabled()
-    assert widget.image.count() == 2  # Not the index map, nor depth and confidence.
-
-
-def test_fewer_than_two_images_cannot_be_compared(widget, stack_layer):
     tick(widget, "max")
     assert not widget.button.isEnabled()
     assert "two" in widget.problem.text()
@@ -103,9 +92,14 @@ def test_fewer_than_two_images_cannot_be_compared(widget, stack_layer):
     assert not widget.problem.text()
 
 
-def test_without_its_stack_a_fused_image_is_compared_with_no_method(
+def test_a_fused_image_comes_first_and_is_flattened_while_its_stack_is_open(
     viewer, widget, result_layers, stack_layer
 ):
+    fused = result_layers["fused"]
+    assert widget.image.currentData() == fused
+    assert widget.image.count() == 2  # Not the index map, nor depth and confidence.
+    assert widget.choices.ticked() == [fused, "max", "window"]
+    assert widget.button.isEnabled()
     viewer.layers.remove(stack_layer)
     assert "is not open" in widget.problem.text()
     assert widget.choices.ticked() == [result_layers["fused"]]
@@ -123,15 +117,12 @@ def test_ticks_outlive_new_layers_and_names(viewer, widget, stack_layer):
 # Images
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_flattened_images_are_those_of_the_methods(
-    viewer, widget, qtbot, stack_layer, method
-):
-    compare(widget, qtbot, method, key_of(stack_layer))
-    name, function = METHODS[method]
-    layer = viewer.layers[name]
-    np.testing.assert_array_equal(layer.data, function(stack_layer.data))
-    assert layer.data.dtype == stack_layer.data.dtype
+def test_flattened_images_are_those_of_the_methods(viewer, widget, qtbot, stack_layer):
+    compare(widget, qtbot, *METHODS)
+    for name, function in METHODS.values():
+        layer = viewer.layers[name]
+        np.testing.assert_array_equal(layer.data, function(stack_layer.data))
+        assert layer.data.dtype == stack_layer.data.dtype
 
 
 def test_they_look_like_the_fused_image_and_lie_where_it_does(
@@ -139,6 +130,7 @@ def test_they_look_like_the_fused_image_and_lie_where_it_does(
 ):
     fused = result_layers["fused"]
     fused.colormap, fused.contrast_limits, fused.gamma = "magma", (10, 3000), 0.7
+    fused.metadata["napari-ips"]["slices"] = [2, 4]
     stack_layer.translate = (5, 3, 4)
     compare(widget, qtbot)
     layer = viewer.layers["Max projection"]
@@ -148,13 +140,8 @@ def test_they_look_like_the_fused_image_and_lie_where_it_does(
     assert layer.colormap.name == "magma"
     assert tuple(layer.contrast_limits) == (10, 3000)
     assert layer.gamma == 0.7
-
-
-def test_only_the_slices_of_the_run_count(viewer, widget, qtbot, result_layers):
-    result_layers["fused"].metadata["napari-ips"]["slices"] = [2, 4]
-    compare(widget, qtbot)
-    stack = viewer.layers["cells"].data
-    np.testing.assert_array_equal(viewer.layers["Max projection"].data, stack[2:4].max(0))
+    # Only the slices of the run count.
+    np.testing.assert_array_equal(layer.data, stack_layer.data[2:4].max(0))
 
 
 def test_colours_and_several_resolutions(viewer, widget, qtbot, simulated):
@@ -180,21 +167,16 @@ def series(viewer, simulated):
     return layer, data
 
 
-def test_one_time_point_lies_where_it_was_shown(viewer, widget, qtbot, simulated):
+def test_time_point_and_channel_that_are_shown_or_all(viewer, widget, qtbot, simulated):
     _, data = series(viewer, simulated)
     viewer.dims.current_step = (2, 3, 1, 0, 0)
     compare(widget, qtbot, "max", "mean")
     layer = viewer.layers["Max projection (t 2, c 1)"]
     np.testing.assert_array_equal(layer.data, data[2:3, :, 1].max(1)[:, None])
     np.testing.assert_allclose(layer.translate, (20, 1, 0, 0))
-
-
-def test_all_time_points_and_channels(viewer, widget, qtbot, simulated):
-    series(viewer, simulated)
     assert widget.all_planes.isVisibleTo(widget)
     widget.all_planes.setChecked(True)
     compare(widget, qtbot, "max", "mean")
-    data = viewer.layers["series"].data
     np.testing.assert_array_equal(viewer.layers["Max projection"].data, data.max(1))
     assert viewer.layers["Mean projection"].data.shape == (3, 2, 64, 64)
 
@@ -282,7 +264,7 @@ def test_napari_can_be_closed_while_it_works(viewer, widget, gate, qtbot):
 # Views
 
 
-def test_side_by_side_shows_what_is_ticked_under_its_name(
+def test_images_lie_side_by_side_and_are_changed_together(
     viewer, widget, qtbot, result_layers
 ):
     compare(widget, qtbot)
@@ -290,12 +272,6 @@ def test_side_by_side_shows_what_is_ticked_under_its_name(
     assert visible(viewer) == ["cells fused", "Max projection", "Window energy"]
     assert all(viewer.layers[name].name_overlay.visible for name in visible(viewer))
     assert viewer.canvas.grid.actual_shape(viewer.layers) == (2, 2)
-
-
-def test_contrast_is_changed_for_all_together_until_done(
-    viewer, widget, qtbot, result_layers
-):
-    compare(widget, qtbot)
     fused, other = result_layers["fused"], viewer.layers["Max projection"]
     fused.contrast_limits = (50, 2000)
     assert tuple(other.contrast_limits) == (50, 2000)
@@ -304,8 +280,9 @@ def test_contrast_is_changed_for_all_together_until_done(
     assert tuple(other.contrast_limits) == (50, 2000)
 
 
-@pytest.mark.parametrize("end", ["done", "close"])
-@pytest.mark.parametrize("view", ["side_by_side", "swipe", "blink"])
+@pytest.mark.parametrize(
+    ("view", "end"), [("side_by_side", "done"), ("swipe", "close"), ("blink", "done")]
+)
 def test_the_viewer_is_as_before_afterwards(
     viewer, widget, qtbot, result_layers, end, view
 ):
@@ -346,12 +323,7 @@ def test_the_divider_uncovers_one_image_and_covers_the_other(
     assert not cover.visible
     panel.divider.setValue(1000)
     np.testing.assert_array_equal(cover.data, fused.data)
-
-
-def test_other_images_are_swiped_by_choosing_them(viewer, widget, qtbot, result_layers):
-    compare(widget, qtbot)
-    widget.panel.swipe.click()
-    box = widget.panel.first
+    box = panel.first
     box.setCurrentIndex(box.findText("Window energy"))
     box.activated.emit(box.currentIndex())
     assert visible(viewer) == ["Max projection", "Window energy (left)"]
@@ -366,10 +338,9 @@ def test_blinking_shows_two_images_in_turns(viewer, widget, qtbot, result_layers
     qtbot.waitUntil(lambda: visible(viewer) == ["cells fused"], timeout=3000)
 
 
-@pytest.mark.parametrize("view", ["side_by_side", "swipe", "blink"])
-def test_compared_layers_can_be_removed(viewer, widget, qtbot, result_layers, view):
+def test_compared_layers_can_be_removed(viewer, widget, qtbot, result_layers):
     compare(widget, qtbot)
-    getattr(widget.panel, view).click()
+    widget.panel.swipe.click()
     viewer.layers.remove("Max projection")
     assert widget.panel.first.count() == 2
     viewer.layers.remove(result_layers["fused"])
@@ -379,16 +350,11 @@ def test_compared_layers_can_be_removed(viewer, widget, qtbot, result_layers, vi
     assert not widget.button.isEnabled()
 
 
-def test_removing_the_swiped_part_ends_the_comparison(viewer, widget, qtbot, result_layers):
-    compare(widget, qtbot)
-    widget.panel.swipe.click()
-    viewer.layers.remove("cells fused (left)")
-    assert not widget.panel.isEnabled()
-    assert "cells" in visible(viewer)
-
-
 def test_a_stack_can_be_swiped_slice_by_slice(viewer, widget, qtbot, stack_layer):
     compare(widget, qtbot, "max", key_of(stack_layer))
     widget.panel.swipe.click()
     assert visible(viewer) == ["Max projection", "cells (left)"]
     assert viewer.layers["cells (left)"].data.shape == (6, 64, 32)
+    viewer.layers.remove("cells (left)")
+    assert not widget.panel.isEnabled()
+    assert visible(viewer) == ["cells"]

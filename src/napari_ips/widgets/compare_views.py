@@ -88,7 +88,7 @@ class CompareViews:
         columns = data.shape[-2 if self._covering.rgb else -1]
         first, end = self._visible_columns(columns)
         column = round(first + min(max(fraction, 0.0), 1.0) * (end - first))
-        self._cover.visible = column > 0
+        _show(self._cover, column > 0)
         # A view: nothing is copied but what goes to the screen.
         colours = (slice(None),) if self._covering.rgb else ()
         self._cover.data = data[(..., slice(0, max(1, column)), *colours)]
@@ -104,7 +104,7 @@ class CompareViews:
             return
         self._clear()
         for layer in self._viewer.layers:
-            layer.visible = before.visible.get(layer, False)
+            _show(layer, before.visible.get(layer, False))
             shown, position = before.named.get(layer, (False, "top_left"))
             layer.name_overlay.visible = shown
             layer.name_overlay.position = position
@@ -119,7 +119,7 @@ class CompareViews:
         self._clear()
         self._viewer.dims.ndisplay = 2
         for layer in self._viewer.layers:
-            layer.visible = layer in layers
+            _show(layer, layer in layers)
             layer.name_overlay.visible = layer.visible
             layer.name_overlay.position = "top_left"
         self._link(layers)
@@ -180,6 +180,12 @@ class CompareViews:
         first, last = (int(corner[-1]) for corner in under.corner_pixels)
         first, end = max(0, first), min(width, last + 1)
         return (first, end) if end - first > 1 else (0, width)
+
+
+def _show(layer: Layer, visible: bool) -> None:
+    """Show or hide a layer; napari draws all anew also where nothing changes."""
+    if layer.visible != visible:
+        layer.visible = visible
 
 
 def _cover_of(layer: Image) -> Image:
