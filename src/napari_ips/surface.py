@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from napari_ips.errors import IPSError
 from napari_ips.heights import average_squares, smooth_heights, square_centres
 
-# What a viewer turns fluently: every pixel of an image of 512 x 512.
-MAX_VERTICES = 512 * 512
+# What a viewer turns fluently without a graphics card; the texture has the detail.
+MAX_VERTICES = 150_000
 
 
 @dataclass(frozen=True)

@@ -186,10 +186,26 @@ def placement(layer: Image, origin: float) -> dict[str, Any]:
     return place | {"affine": affine}
 
 
-def for_the_screen(texture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a texture no larger than graphics cards take."""
-    stride = -(-max(texture.shape[:2]) // _LONGEST_TEXTURE)
-    return np.ascontiguousarray(texture[::stride, ::stride])
+def look_of(mesh: SurfaceMesh, heights: Image) -> dict[str, Any]:
+    """Return the "values" of vertices, and arguments for the looks of a Surface layer."""
+    if mesh.texture is not None:
+        stride = -(-max(mesh.texture.shape[:2]) // _LONGEST_TEXTURE)
+        # A texture is multiplied by the colours under it: white leaves it as it is.
+        return {
+            "values": np.ones(len(mesh.vertices), np.float32),
+            "texcoords": mesh.uv,
+            "texture": np.ascontiguousarray(mesh.texture[::stride, ::stride]),
+            "colormap": "gray",
+            "contrast_limits": (0.0, 1.0),
+        }
+    z = mesh.vertices[:, 0]
+    low, high = float(z.min()), float(z.max())
+    return {
+        "values": z,
+        # Heights in grey would look like the shadows of the relief.
+        "colormap": "viridis" if heights.colormap.name == "gray" else heights.colormap,
+        "contrast_limits": (low, high if high > low else low + 1),
+    }
 
 
 def of_one_run(layers: Sequence[Layer], heights: Image) -> list[Layer]:

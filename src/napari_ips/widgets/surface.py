@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import napari.viewer
-import numpy as np
 from napari.layers import Image, Layer, Surface
 from napari.qt.threading import create_worker
 from napari.utils.events import Event
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import (
-    QComboBox,
-    QDoubleSpinBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_ips.errors import IPSError
 from napari_ips.surface import SurfaceMesh
@@ -32,9 +22,9 @@ from napari_ips.widgets.reliefs import (
     ZScale,
     coloring_of,
     confidence_of,
-    for_the_screen,
     height_layers,
     image_layers,
+    look_of,
     of_one_run,
     pixel_size,
     placement,
@@ -42,6 +32,7 @@ from napari_ips.widgets.reliefs import (
     z_scale,
 )
 from napari_ips.widgets.results import facts
+from napari_ips.widgets.surface_fields import SurfaceFields
 
 # Which height map a surface layer was made of.
 _MADE_OF = "napari-ips surface of"
@@ -57,9 +48,11 @@ class SurfaceWidget(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._worker: Any = None
+        # The last one for each purpose; results of those before do not count.
+        self._workers: dict[str, Any] = {}
+        workers = self._workers
+        self.destroyed.connect(lambda: workers.clear())
         self._hidden: list[Layer] = []
-        self._scale: ZScale | None = None
         # So that turning a wheel does not make a surface for each step.
         self._timer = QTimer(self, singleShot=True, interval=_WAIT_MS)
         self._timer.timeout.connect(self._update_shown)
@@ -75,6 +68,7 @@ class SurfaceWidget(QWidget):
         for emitter, slot in self._connections:
             emitter.connect(slot)
         self._list_heights()
+        self._on_heights()
         self._follow()
 
     def event(self, event: QEvent) -> bool:
@@ -84,123 +78,84 @@ class SurfaceWidget(QWidget):
         return bool(super().event(event))
 
     def _build(self) -> None:
-        self.heights = _layer_box("Height map, as a fusion makes it (depth)")
-        self.image = _layer_box("The image that is laid on the surface")
-        self.smoothing = _number(3, 0, 50, " px", 0.5)
-        self.smoothing.setToolTip(
-            "Radius of the smoothing; heights that are sure count more"
-        )
-        self.step = _number(1, 1e-4, 1e6, "", 0.1)
-        self.exaggeration = _number(1, 0.1, 100, " ×", 0.5)
-        self.exaggeration.setToolTip(
-            "How much steeper than it is; 1 is true scale. Not in exported files"
-        )
-        self.note = QLabel()
-        self.note.setWordWrap(True)
+        self.fields = SurfaceFields()
         self.show_button = QPushButton("&Show in 3-D")
         self.show_button.setToolTip("Add the surface to the viewer and look at it in 3-D")
         self.export_button = QPushButton("&Export…")
         self.export_button.setToolTip(
             "Save it at true scale for other programs: OBJ or PLY"
         )
-        form = QFormLayout()
-        form.addRow("&Height map", self.heights)
-        form.addRow("&Image", self.image)
-        form.addRow("S&moothing", self.smoothing)
-        form.addRow("Slice &distance", self.step)
-        form.addRow("E&xaggeration", self.exaggeration)
         buttons = QHBoxLayout()
         buttons.addWidget(self.show_button)
         buttons.addWidget(self.export_button)
         layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addWidget(self.note)
+        layout.addWidget(self.fields)
         layout.addLayout(buttons)
         layout.addStretch()
-        self.heights.currentIndexChanged.connect(self._on_heights)
-        self.image.currentIndexChanged.connect(self._timer.start)
-        for field in (self.smoothing, self.step, self.exaggeration):
-            field.valueChanged.connect(self._timer.start)
+        self.fields.heights_changed.connect(self._on_heights)
+        self.fields.changed.connect(self._timer.start)
         self.show_button.clicked.connect(self._on_show)
         self.export_button.clicked.connect(self._on_export)
 
     # What can be chosen
 
+    def _chosen(self) -> Image | None:
+        return self.fields.heights.currentData()
+
+    def _scale(self) -> ZScale | None:
+        chosen = self._chosen()
+        return z_scale(self._viewer.layers, chosen) if chosen else None
+
     def _list_heights(self, event: Event | None = None) -> None:
-        found = height_layers(self._viewer.layers)
-        before = self.heights.currentData()
-        _fill(self.heights, [(layer.name, layer) for layer in found])
-        if self.heights.currentData() is before:
-            self._list_images()
+        before = self._chosen()
+        self.fields.list_heights(height_layers(self._viewer.layers))
+        if self._chosen() is before:
+            self._list_images(anew=False)
         else:
             self._on_heights()
 
-    def _list_images(self) -> None:
-        chosen = self.heights.currentData()
+    def _list_images(self, *, anew: bool) -> None:
+        chosen = self._chosen()
         images = image_layers(self._viewer.layers, chosen) if chosen else []
-        items: list[tuple[str, Image | None]] = [(layer.name, layer) for layer in images]
-        _fill(self.image, [*items, ("Colours of the heights", None)])
+        self.fields.list_images(images, anew=anew)
 
     def _on_heights(self) -> None:
         self._timer.stop()
-        chosen = self.heights.currentData()
-        # Its own fused image rather than one that was chosen for another height map.
-        self.image.clear()
-        self._list_images()
-        self._scale = z_scale(self._viewer.layers, chosen) if chosen else None
-        self._show_scale(chosen)
-        self.show_button.setEnabled(chosen is not None)
-        self.export_button.setEnabled(chosen is not None)
-
-    def _show_scale(self, chosen: Image | None) -> None:
-        known = self._scale is not None
-        unit = f"{chosen.units[-1]:~P}" if chosen else ""
-        self.step.blockSignals(True)
-        self.step.setSuffix(f" {unit}")
-        self.step.setValue(self._scale.step if self._scale else 1.0)
-        self.step.blockSignals(False)
-        self.step.setEnabled(chosen is not None and not known)
-        source = (facts(chosen) or {}).get("source name") if chosen else None
-        if known:
-            self.step.setToolTip(f"As in {source}")
-        else:
-            self.step.setToolTip("What a height of 1 is in the image's unit of length")
-        if chosen is None:
-            self.note.setText("Fuse a z-stack first; its height map becomes the surface.")
-        elif not known:
-            self.note.setText(
-                "The distance of the slices is not known: enter it for a true scale."
-            )
-        self.note.setVisible(not known)
+        self._list_images(anew=True)
+        self.fields.show_scale(self._scale())
+        self._enable_buttons()
 
     def _follow(self, event: Event | None = None) -> None:
         """Choose the height map that belongs to the selected layer."""
-        active = self._viewer.layers.selection.active
+        active, box = self._viewer.layers.selection.active, self.fields.heights
+        offered = [box.itemData(n) for n in range(box.count())]
         if active is None:
             return
-        for n in range(self.heights.count()):
-            candidate = self.heights.itemData(n)
+        if active in offered:
+            box.setCurrentIndex(offered.index(active))
+            return
+        for n, candidate in enumerate(offered):
             made_of = active.metadata.get(_MADE_OF) == str(candidate.unique_id)
             if made_of or active in of_one_run(self._viewer.layers, candidate):
-                # An index map also is a height map, but only if it is selected itself.
-                own = self.heights.findData(active)
-                self.heights.setCurrentIndex(own if own >= 0 else n)
+                box.setCurrentIndex(n)
                 return
 
     # Making it
 
-    def _relief(self, exaggeration: float) -> Relief:
-        layers, chosen = self._viewer.layers, self.heights.currentData()
-        image, point = self.image.currentData(), self._viewer.dims.point
-        scale = self._scale
-        distances = scale is not None and not scale.in_slices
+    def _relief(self, chosen: Image, exaggeration: float) -> Relief:
+        layers, point = self._viewer.layers, self._viewer.dims.point
+        image = self.fields.image.currentData()
+        scale = self._scale()
+        step = scale.step if scale else self.fields.step.value()
+        if scale and not scale.in_slices:
+            step = 1.0
         return Relief(
             plane_shown(chosen, point),
             confidence_of(layers, chosen, point),
             coloring_of(image, point) if image is not None else None,
             pixel_size(chosen),
-            (1.0 if distances else self.step.value()) * exaggeration,
-            self.smoothing.value(),
+            step * exaggeration,
+            self.fields.smoothing.value(),
         )
 
     def _on_show(self) -> None:
@@ -211,52 +166,73 @@ class SurfaceWidget(QWidget):
             self._make(then_look=False)
 
     def _make(self, *, then_look: bool) -> None:
+        chosen = self._chosen()
         self._timer.stop()
-        chosen, exaggeration = self.heights.currentData(), self.exaggeration.value()
         if chosen is None:
             return
-        origin = self._scale.origin if self._scale else 0.0
+        scale = self._scale()
+        origin = scale.origin if scale else 0.0
 
-        def finish(mesh: SurfaceMesh | str) -> None:
-            if self._worker is not worker:
-                return
-            self._set_busy(None)
-            if isinstance(mesh, str):
-                show_error(mesh)
-            elif chosen in self._viewer.layers:
-                self._put(mesh, chosen, origin)
+        def finish(mesh: SurfaceMesh) -> None:
+            if chosen in self._viewer.layers:
+                surface = self._put(mesh, chosen, origin)
                 if then_look:
-                    self._look(chosen)
+                    self._look(surface)
 
-        worker = create_worker(_made, self._relief(exaggeration))
-        worker.returned.connect(finish)
-        self._set_busy(worker)
+        relief = self._relief(chosen, self.fields.exaggeration.value())
+        self._start("show", create_worker(_told, relief.mesh), finish)
+
+    def _start(self, purpose: str, worker: Any, finish: Callable[[Any], None]) -> None:
+        """Run a worker; what it returns counts unless another was started since."""
+
+        def returned(result: Any) -> None:
+            if self._workers.get(purpose) is not worker:
+                return
+            if isinstance(result, str):
+                show_error(result)
+            else:
+                finish(result)
+
+        def finished() -> None:
+            if self._workers.get(purpose) is worker:
+                del self._workers[purpose]
+                self._enable_buttons()
+
+        worker.returned.connect(returned)
+        worker.finished.connect(finished)
+        self._workers[purpose] = worker
+        self._enable_buttons()
         worker.start()
 
-    def _put(self, mesh: SurfaceMesh, chosen: Image, origin: float) -> None:
-        """Add the surface, or give it its new shape."""
-        look = _look_of(mesh, chosen)
-        values = look.pop("values")
-        data = (mesh.vertices, mesh.faces, values)
-        layer = self._surface()
+    def _enable_buttons(self) -> None:
+        possible = self._chosen() is not None
+        self.show_button.setEnabled(possible)
+        self.export_button.setEnabled(possible and "export" not in self._workers)
+
+    def _put(self, mesh: SurfaceMesh, chosen: Image, origin: float) -> Surface:
+        """Add the surface of a height map, or give it its new shape."""
+        look = look_of(mesh, chosen)
+        data = (mesh.vertices, mesh.faces, look.pop("values"))
+        layer = self._surface(chosen)
         if layer is None:
-            self._viewer.add_surface(
+            source = (facts(chosen) or {}).get("source name", chosen.name)
+            return self._viewer.add_surface(
                 data,
-                name=f"{chosen.name} surface",
+                name=f"{source} surface",
                 metadata={_MADE_OF: str(chosen.unique_id)},
                 shading="smooth",
                 **look,
                 **placement(chosen, origin),
             )
-            return
         layer.texture = None
         layer.data = data
         for name, value in look.items():
             setattr(layer, name, value)
+        return layer
 
-    def _surface(self) -> Surface | None:
-        """Return the surface of the chosen height map, if it is there."""
-        chosen = self.heights.currentData()
+    def _surface(self, of: Image | None = None) -> Surface | None:
+        """Return the surface of a height map, by default the chosen one, if it is there."""
+        chosen = of or self._chosen()
         for layer in self._viewer.layers:
             if chosen and layer.metadata.get(_MADE_OF) == str(chosen.unique_id):
                 return layer
@@ -264,26 +240,26 @@ class SurfaceWidget(QWidget):
 
     # Looking at it
 
-    def _look(self, chosen: Image) -> None:
+    def _look(self, surface: Surface) -> None:
         if self._viewer.dims.ndisplay == 3:
             self._on_ndisplay()
         else:
             self._viewer.dims.ndisplay = 3
-        self._viewer.camera.set_view_direction(_VIEW, up_direction=(1, 0, 0))
-        self._viewer.fit_to_view(layers=[self._surface()])
+        self._viewer.scene.camera.set_view_direction(_VIEW, up_direction=(1, 0, 0))
+        self._viewer.fit_to_view(layers=[surface])
 
     def _on_ndisplay(self, event: Event | None = None) -> None:
         """In 3-D show the surface instead of the flat images, in 2-D the other way."""
-        surface = self._surface()
-        if surface is None:
+        surface, chosen = self._surface(), self._chosen()
+        if surface is None or chosen is None:
             return
         if self._viewer.dims.ndisplay == 2:
-            surface.visible = False
+            for layer in self._viewer.layers:
+                layer.visible &= _MADE_OF not in layer.metadata
             self._show_hidden()
             return
-        flat = of_one_run(self._viewer.layers, self.heights.currentData())
-        flat.append(self.image.currentData())
-        for layer in flat:
+        image = self.fields.image.currentData()
+        for layer in (*of_one_run(self._viewer.layers, chosen), image):
             if layer is not None and layer.visible:
                 layer.visible = False
                 self._hidden.append(layer)
@@ -304,9 +280,12 @@ class SurfaceWidget(QWidget):
     # Export
 
     def _on_export(self) -> None:
-        chosen = self.heights.currentData()
+        chosen = self._chosen()
+        if chosen is None:
+            return
+        source = (facts(chosen) or {}).get("source name", chosen.name)
         name, kind = QFileDialog.getSaveFileName(
-            self, "Export the surface", f"{chosen.name}.obj", ";;".join(_FILTERS)
+            self, "Export the surface", f"{source} surface.obj", ";;".join(_FILTERS)
         )
         if not name:
             return
@@ -314,109 +293,29 @@ class SurfaceWidget(QWidget):
         if path.suffix.lower() not in SUFFIXES:
             path = path.with_name(path.name + SUFFIXES[_FILTERS.index(kind)])
         # The dialog has asked about the name that it gave, and about no other.
-        agreed = str(path) == name and path.exists()
+        agreed = path == Path(name) and path.exists()
+        relief = self._relief(chosen, exaggeration=1.0).in_full()
 
-        def finish(told: list[Path] | str) -> None:
-            if self._worker is not worker:
-                return
-            self._set_busy(None)
-            if isinstance(told, str):
-                show_error(told)
-            else:
-                show_info(
-                    f"Saved {', '.join(file.name for file in told)} in {path.parent}."
-                )
+        def export() -> list[Path]:
+            return write_surface(path, relief.mesh(), overwrite=agreed)
 
-        worker = create_worker(
-            _exported,
-            self._relief(exaggeration=1.0).in_full(),
-            path,
-            agreed,
-            _progress={"desc": f"Exporting {path.name}"},
-        )
-        worker.returned.connect(finish)
-        self._set_busy(worker)
-        worker.start()
+        def finish(files: list[Path]) -> None:
+            show_info(f"Saved {', '.join(file.name for file in files)} in {path.parent}.")
 
-    def _set_busy(self, worker: Any) -> None:
-        self._worker = worker
-        self.export_button.setEnabled(worker is None and self.heights.count() > 0)
+        progress = {"desc": f"Exporting {path.name}"}
+        self._start("export", create_worker(_told, export, _progress=progress), finish)
 
     def _close_down(self) -> None:
         self._timer.stop()
         for emitter, slot in self._connections:
             emitter.disconnect(slot)
         self._connections = ()
-        self._worker = None
+        self._workers.clear()
 
 
-def _made(relief: Relief) -> SurfaceMesh | str:
-    """Make the mesh, in another thread; what is wrong comes back as a line."""
+def _told(work: Callable[[], Any]) -> Any:
+    """Do some work in another thread; what is wrong is returned, as a line."""
     try:
-        return relief.mesh()
+        return work()
     except IPSError as error:
         return str(error)
-
-
-def _exported(relief: Relief, path: Path, overwrite: bool) -> list[Path] | str:
-    try:
-        return write_surface(path, relief.mesh(), overwrite=overwrite)
-    except IPSError as error:
-        return str(error)
-
-
-def _look_of(mesh: SurfaceMesh, chosen: Image) -> dict[str, Any]:
-    """Return values, colours and texture of a surface layer."""
-    if mesh.texture is not None:
-        # A texture is multiplied by the colours under it: white leaves it as it is.
-        return {
-            "values": np.ones(len(mesh.vertices), np.float32),
-            "texcoords": mesh.uv,
-            "texture": for_the_screen(mesh.texture),
-            "colormap": "gray",
-            "contrast_limits": (0.0, 1.0),
-        }
-    z = mesh.vertices[:, 0]
-    low, high = float(z.min()), float(z.max())
-    return {
-        "values": z,
-        "colormap": chosen.colormap.name if chosen.colormap.name != "gray" else "viridis",
-        "contrast_limits": (low, high if high > low else low + 1),
-    }
-
-
-def _layer_box(tip: str) -> QComboBox:
-    box = QComboBox()
-    box.setToolTip(tip)
-    box.setSizeAdjustPolicy(
-        QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-    )
-    box.setMinimumContentsLength(16)
-    return box
-
-
-def _fill(box: QComboBox, items: list[tuple[str, Any]]) -> None:
-    """Fill a box anew, and keep what was chosen if it is still there."""
-    before = box.currentData()
-    box.blockSignals(True)
-    had_any = box.count() > 0
-    box.clear()
-    for text, value in items:
-        box.addItem(text, value)
-    values = [value for _, value in items]
-    box.setCurrentIndex(values.index(before) if had_any and before in values else 0)
-    box.blockSignals(False)
-
-
-def _number(
-    value: float, least: float, most: float, suffix: str, step: float
-) -> QDoubleSpinBox:
-    field = QDoubleSpinBox()
-    field.setRange(least, most)
-    field.setDecimals(3 if least < 0.1 and least else 1)
-    field.setSingleStep(step)
-    field.setValue(value)
-    field.setSuffix(suffix)
-    # While a number is typed, its first digits are not yet a choice.
-    field.setKeyboardTracking(False)
-    return field
