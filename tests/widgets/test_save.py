@@ -11,7 +11,7 @@ import pytest
 import tifffile
 import yaozarrs
 import zarr
-from napari.components import ViewerModel
+from napari.components import LayerList, ViewerModel
 
 from napari_ips.errors import IPSError
 from napari_ips.io import read_image
@@ -108,6 +108,23 @@ def test_labels_of_axes_decide_their_order(viewer, tmp_path):
     save(layer, tmp_path / "a.ome.zarr")
     written = np.asarray(zarr.open_group(tmp_path / "a.ome.zarr")["0"])
     np.testing.assert_array_equal(written, data.swapaxes(0, 1))
+
+
+@pytest.mark.parametrize("typed", ["cells", "cells.tif", "cells.ome.tif"])
+def test_menu_gives_the_suffix_of_the_chosen_format(result_layers, tmp_path, typed):
+    manager = npe2.PluginManager.instance()
+    (writer,) = (
+        writer
+        for writer in manager.iter_compatible_writers(["image"])
+        if writer.command == "napari-ips.write_ome_tiff"
+    )
+    # What napari's dialogue does with the format that was chosen in it.
+    layers = LayerList([result_layers["index"]])
+    written = layers.save(str(tmp_path / typed), _writer=writer)
+    assert written == [str(tmp_path / "cells.ome.tif")]
+    assert [path.name for path in tmp_path.glob("cells*")] == ["cells.ome.tif"]
+    with pytest.raises(IPSError, match="exists"):
+        layers.save(str(tmp_path / typed), _writer=writer)
 
 
 @pytest.mark.parametrize("samples", [3, 4])

@@ -22,6 +22,8 @@ from napari_ips.widgets.stacks import known_letters, level_zero, to_world
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
 
+OME_TIFF = (".ome.tif", ".ome.tiff")
+OME_ZARR = (".ome.zarr", ".zarr")
 _KINDS: dict[str | None, Kind] = {
     "index": "index",
     "depth": "map",
@@ -31,13 +33,13 @@ _KINDS: dict[str | None, Kind] = {
 _NOT_SAVED = ("run", "source")
 
 
-def write_images(path: str, layer_data: Sequence[tuple[Any, ...]]) -> list[str]:
-    """Write one image layer, or several as channels of one image: a writer for napari.
+def write_ome_tiff(path: str, layer_data: Sequence[tuple[Any, ...]]) -> list[str]:
+    """Write one layer, or several as channels of one image: a writer for napari.
 
     Parameters
     ----------
     path : str
-        Ends in ``.ome.tif``, ``.ome.tiff``, ``.ome.zarr`` or ``.zarr``.
+        Without a suffix of OME-TIFF, as the dialogue may leave it, it is given one.
     layer_data : sequence of (data, attributes, type)
 
     Returns
@@ -50,16 +52,12 @@ def write_images(path: str, layer_data: Sequence[tuple[Any, ...]]) -> list[str]:
     IPSError
         If the layers cannot be saved there, or the path exists.
     """
-    from napari.layers import Layer
-
-    layers = [Layer.create(data, dict(meta), kind) for data, meta, kind in layer_data]
-    save_picture(picture_of(layers), path)
-    return [path]
+    return _write(path, layer_data, OME_TIFF)
 
 
-def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a labels layer, such as an edited index map: a writer for napari."""
-    return write_images(path, [(data, attributes, "labels")])
+def write_ome_zarr(path: str, layer_data: Sequence[tuple[Any, ...]]) -> list[str]:
+    """Write layers as `write_ome_tiff` does, but as OME-Zarr."""
+    return _write(path, layer_data, OME_ZARR)
 
 
 def save_layer(layer: Image | Labels, path: str | Path, overwrite: bool = False) -> None:
@@ -113,6 +111,19 @@ def save_picture(
         overwrite=overwrite,
         progress=progress,
     )
+
+
+def _write(
+    path: str, layer_data: Sequence[tuple[Any, ...]], suffixes: tuple[str, ...]
+) -> list[str]:
+    from napari.layers import Layer
+
+    if not path.lower().endswith(suffixes):
+        usual = suffixes[0]
+        path = path.removesuffix(usual.removeprefix(".ome")) + usual
+    layers = [Layer.create(data, dict(meta), kind) for data, meta, kind in layer_data]
+    save_picture(picture_of(layers), path)
+    return [path]
 
 
 def picture_of(layers: Sequence[Image | Labels]) -> Picture:
