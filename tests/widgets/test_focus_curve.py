@@ -223,6 +223,8 @@ def test_work_ends_when_it_is_no_longer_wanted(viewer, dock, qtbot, monkeypatch,
     go_on.set()
     qtbot.waitUntil(lambda: not finder.busy, timeout=_WAIT)
     assert answers == []
+    told = "Select the layer" if how == "remove layer" else "Click into the image"
+    assert told in dock.text.text()
     assert plotted(dock)[0] is None or len(plotted(dock)[0]) == 0
 
 

@@ -113,7 +113,7 @@ class CurveFinder(QObject):
         work = self._work
         if self._next is not None and not work.helps(self._next):
             work.stop.set()
-        elif work.progress is not None:
+        elif work.progress is not None and not work.stop.is_set():
             self.progressed.emit(work.progress)
 
     def _start(self) -> None:

@@ -13,6 +13,8 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 _HEIGHT = 190
+# Numbers along the axis of slices, at most.
+_TICKS = 12
 
 
 class CurvePlot(QWidget):
@@ -49,11 +51,11 @@ class CurvePlot(QWidget):
         for line in (self._peak, self._current):
             self._item.addItem(line, ignoreBounds=True)
             line.setVisible(False)
-        self._slices = range(0)
         for name in ("bottom", "left", "top"):
             self._item.getAxis(name).enableAutoSIPrefix(False)
         self._item.setLabel("bottom", "slice")
         self._item.setLabel("left", "evidence of focus (log-odds)")
+        self.clear()
         self._plot.scene().sigMouseClicked.connect(self._on_click)
         self._current.sigDragged.connect(self._on_drag)
 
@@ -88,6 +90,10 @@ class CurvePlot(QWidget):
         self._peak.setValue(peak)
         self._peak.setVisible(True)
         self._current.setBounds((self._slices[0], self._slices[-1]))
+        self._show_values(True)
+        # Whole numbers only, however few slices there are.
+        ticks = self._slices[:: -(-len(self._slices) // _TICKS)]
+        self._item.getAxis("bottom").setTicks([[(n, str(n)) for n in ticks]])
         self._item.showAxis("top", z_step is not None)
         if z_step is not None:
             self._item.getAxis("top").setScale(z_step)
@@ -100,6 +106,7 @@ class CurvePlot(QWidget):
     def clear(self) -> None:
         """Show no curve."""
         self._slices = range(0)
+        self._show_values(False)
         for points in (self._curve, self._best):
             points.setData([], [])
         for line in (self._peak, self._current):
@@ -132,6 +139,10 @@ class CurvePlot(QWidget):
         self._peak.label.setColor(text)
         self._current.label.setColor(text)
         self._current.setHoverPen(graphs.mkPen(text, width=3))
+
+    def _show_values(self, on: bool) -> None:
+        for name in ("bottom", "left", "top"):
+            self._item.getAxis(name).setStyle(showValues=on)
 
     def _on_click(self, event: Any) -> None:
         if event.button() != Qt.MouseButton.LeftButton or not self._slices:

@@ -18,6 +18,8 @@ Area = tuple[slice, slice]
 # A mouse that moved less than this between press and release has clicked, pixels.
 _CLICK = 4
 _MARKER = "picked place"
+# Of the marker, as a share of its size.
+_BORDER = 0.06
 
 
 def pixel_at(layer: Image, z_axis: int, world: Sequence[float]) -> tuple[int, int] | None:
@@ -146,6 +148,7 @@ class Marker:
         assert self._layer is not None
         self._layer.data = here[None, -2:]
         self._layer.size = float(np.linalg.norm(there - here))
+        self._layer.border_width = _BORDER
         self._layer.selected_data = set()
 
     def remove(self) -> None:
@@ -164,9 +167,8 @@ class Marker:
             symbol="square",
             face_color="transparent",
             border_color="orange",
-            border_width=0.07,
             # A single pixel is to be seen at any zoom.
-            canvas_size_limits=(14, 100_000),
+            canvas_size_limits=(16, 100_000),
         )
         self._viewer.layers.selection = selected
         self._viewer.layers.selection.active = active
