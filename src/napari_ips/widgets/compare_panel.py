@@ -69,6 +69,8 @@ class ViewPanel(QWidget):
         self._blinking.stop()
         self._layers = []
         self._views.end()
+        for box in (self.first, self.second):
+            box.clear()
         self.setEnabled(False)
 
     def close_down(self) -> None:
