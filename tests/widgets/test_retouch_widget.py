@@ -59,11 +59,14 @@ def test_editing_begins_with_a_brush_and_ends_with_everything_put_back(
     assert labels.mode == "paint"
     labels.fill((20, 30), 6)
     count = (labels.data != result_layers["index"].data + 1).sum()
-    assert f"{count:,} pixels" in widget.text.text()
+    assert widget.count.text() == f"{count:,} pixels retouched"
     widget.discard.click()
     assert np.array_equal(fused.data, simulated.truth)
     assert np.array_equal(labels.data, result_layers["index"].data + 1)
     assert not widget.discard.isEnabled()
+    assert labels.opacity > 0
+    widget.brush.colours.click()
+    assert (labels.opacity, labels.visible) == (0, True)
 
 
 def test_the_brush_takes_the_slice_shown_and_shows_the_slice_taken(
@@ -91,9 +94,12 @@ def test_peeking_shows_the_slice_and_then_everything_as_before(
     stack_layer.visible = False
     before = [layer.visible for layer in viewer.layers]
     widget.brush.peek.setChecked(True)
-    assert [layer.name for layer in viewer.layers if layer.visible] == ["cells"]
+    shown = [layer.name for layer in viewer.layers if layer.visible and layer.opacity]
+    assert shown == ["cells"]
+    assert labels.mode == "paint"
     widget.brush.peek.setChecked(False)
     assert [layer.visible for layer in viewer.layers] == before
+    assert labels.opacity > 0
 
 
 def test_keys_pick_the_slice_under_the_cursor_and_peek(labels, viewer, fused, qtbot):
@@ -121,7 +127,7 @@ def test_edits_outlive_the_dock_and_the_labels(labels, viewer, widget, fused, si
     viewer.layers.remove(labels.name)
     again = RetouchWidget(viewer)
     viewer.window.add_dock_widget(again)
-    assert "retouched" in again.text.text()
+    assert "retouched" in again.count.text()
     again.edit.click()
     labels = viewer.layers["cells fused retouch"]
     assert np.array_equal(labels.data, edited)

@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_ips.widgets.places import show_slice, slice_in_view
 from napari_ips.widgets.results import facts
-from napari_ips.widgets.retouching import Retouching
+from napari_ips.widgets.retouching import OPACITY, Retouching
 
 PEEK_KEY, PICK_KEY = "S", "D"
 
@@ -35,7 +35,7 @@ class Brush(QGroupBox):
         self._viewer = viewer
         self._retouching: Retouching | None = None
         self._labels: Labels | None = None
-        self._visible_before: dict[Layer, bool] = {}
+        self._before: dict[Layer, tuple[bool, float]] = {}
         self._build()
         self.use(None, None)
 
@@ -61,6 +61,11 @@ class Brush(QGroupBox):
             "Then click into the image: the brush takes the slice that is used there; or "
             f"point there and press {PICK_KEY}"
         )
+        self.colours = QCheckBox("Show slice &colours")
+        self.colours.setChecked(True)
+        self.colours.setToolTip(
+            "Tint each pixel by its slice; without, the retouched image is seen as it is"
+        )
         caption = QLabel("S&lice")
         caption.setBuddy(self.number)
         layout = QGridLayout(self)
@@ -69,11 +74,13 @@ class Brush(QGroupBox):
         layout.addWidget(self.number, 0, 2)
         layout.addWidget(self.follow, 1, 0, 1, 3)
         layout.addWidget(self.peek, 2, 0, 1, 3)
-        layout.addWidget(self.pick, 3, 0, 1, 3)
+        layout.addWidget(self.colours, 3, 0, 1, 3)
+        layout.addWidget(self.pick, 4, 0, 1, 3)
         self.slider.valueChanged.connect(self.number.setValue)
         self.number.valueChanged.connect(self._on_number)
         self.follow.toggled.connect(self._on_step)
         self.peek.toggled.connect(self._on_peek)
+        self.colours.toggled.connect(self._on_colours)
         self.pick.clicked.connect(self._on_pick)
 
     def use(self, retouching: Retouching | None, labels: Labels | None) -> None:
@@ -96,6 +103,7 @@ class Brush(QGroupBox):
         self._viewer.dims.events.current_step.connect(self._on_step)
         labels.bind_key(PEEK_KEY, self._hold_peek, overwrite=True)
         labels.bind_key(PICK_KEY, self._pick_under_cursor, overwrite=True)
+        self.colours.setChecked(labels.opacity > 0)
         self._on_step()
 
     def _on_number(self, z: int) -> None:
@@ -129,6 +137,11 @@ class Brush(QGroupBox):
         if slice_in_view(self._viewer, source, z_axis) != z:
             show_slice(self._viewer, source, z_axis, z)
 
+    def _on_colours(self, on: bool) -> None:
+        # What is invisible cannot be painted in; what is transparent can.
+        if self._labels is not None:
+            self._labels.opacity = OPACITY if on else 0
+
     def _on_pick(self) -> None:
         if self._labels is not None:
             self._viewer.layers.selection.active = self._labels
@@ -150,14 +163,24 @@ class Brush(QGroupBox):
         """Hide what lies over the stack, and show it again as it was."""
         if on and self._retouching is not None:
             source = self._retouching.source
-            self._visible_before = {
-                layer: layer.visible
+            self._before = {
+                layer: (layer.visible, layer.opacity)
                 for layer in self._viewer.layers
                 if layer is source or facts(layer) is not None
             }
-            for layer in self._visible_before:
-                layer.visible = layer is source
+            for layer in self._before:
+                # Hidden, the labels could not be painted in.
+                _set_visible(layer, layer in (source, self._labels))
+            if self._labels is not None:
+                self._labels.opacity = 0
         else:
-            for layer, visible in self._visible_before.items():
-                layer.visible = visible
-            self._visible_before = {}
+            for layer, (visible, opacity) in self._before.items():
+                _set_visible(layer, visible)
+                layer.opacity = opacity
+            self._before = {}
+
+
+def _set_visible(layer: Layer, visible: bool) -> None:
+    # Without a change, napari would still end the painting in the layer.
+    if layer.visible != visible:
+        layer.visible = visible

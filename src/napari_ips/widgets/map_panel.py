@@ -105,8 +105,7 @@ class MapPanel(QGroupBox):
             retouching.edits.index(),
             retouching.edits.followers[0].stack.metadata,
             told,
-            _ignore_errors=True,
-            _connect={"returned": _tell_saved, "errored": _tell_error},
+            _connect={"returned": _tell_saved},
             _progress={"desc": f"Saving {path.name}"},
         )
 
@@ -124,7 +123,10 @@ class MapPanel(QGroupBox):
             show_error(str(error))
             return
 
-        def done(result: tuple[Any, Any]) -> None:
+        def done(result: tuple[Any, Any] | IPSError) -> None:
+            if isinstance(result, IPSError):
+                show_error(str(result))
+                return
             for data, options in layers_of_map(layer, z_axis, *result, name):
                 self._viewer.add_image(data, **options)
 
@@ -134,12 +136,10 @@ class MapPanel(QGroupBox):
             stack,
             index,
             _start_thread=False,
-            _ignore_errors=True,
             _progress={"desc": f"Applying {name}"},
         )
         self._worker.returned.connect(done)
         self._worker.yielded.connect(self._on_progress)
-        self._worker.errored.connect(_tell_error)
         self._worker.finished.connect(self._on_finished)
         self._worker.start()
         self._check()
@@ -188,9 +188,8 @@ def _is_stack(layer: Any) -> bool:
     return z_axis_of(layer) is not None
 
 
-def _tell_saved(path: Path) -> None:
-    show_info(f"The map is saved as {path}.")
-
-
-def _tell_error(error: Exception) -> None:
-    show_error(str(error))
+def _tell_saved(result: Path | IPSError) -> None:
+    if isinstance(result, IPSError):
+        show_error(str(result))
+    else:
+        show_info(f"The map is saved as {result}.")

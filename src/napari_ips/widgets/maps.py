@@ -25,13 +25,11 @@ SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
 def save_map(
     path: Path, index: NDArray[np.uint16], metadata: Metadata, told: dict[str, Any]
-) -> Path:
-    """Write an index map (T, C, Y, X); return the path, to which a suffix may be added.
+) -> Path | IPSError:
+    """Write an index map (T, C, Y, X); return its path, or why it cannot be written.
 
-    Raises
-    ------
-    IPSError
-        If it cannot be written, or a name that was completed is taken.
+    The path may have got a suffix. Problems are returned, for those that are raised in
+    another thread reach the user twice with some bindings of Qt.
     """
     from napari_ips.io.results import write_result
 
@@ -39,24 +37,27 @@ def save_map(
     if not path.name.lower().endswith(SUFFIXES):
         path = path.with_name(f"{path.name}.ome.tif")
         if path.exists():
-            raise IPSError(f"{path} exists; choose another name.")
-    write_result(
-        path,
-        index,
-        metadata,
-        rgb=False,
-        name="index",
-        provenance=told,
-        kind="index",
-        # The dialogue has asked for the name that was typed.
-        overwrite=path == chosen,
-    )
+            return IPSError(f"{path} exists; choose another name.")
+    try:
+        write_result(
+            path,
+            index,
+            metadata,
+            rgb=False,
+            name="index",
+            provenance=told,
+            kind="index",
+            # The dialogue has asked for the name that was typed.
+            overwrite=path == chosen,
+        )
+    except IPSError as error:
+        return error
     return path
 
 
 def apply_map(
     stack: LazyStack, index: NDArray[Any] | Path
-) -> Generator[tuple[int, int], None, tuple[NDArray[Any], NDArray[Any]]]:
+) -> Generator[tuple[int, int], None, tuple[NDArray[Any], NDArray[Any]] | IPSError]:
     """Fuse a stack by an index map, which may be in a file, tile by tile.
 
     Yields
@@ -68,20 +69,19 @@ def apply_map(
     -------
     image : ndarray, (T, C, Y, X[, colours])
     index : ndarray of uint16, (T, C, Y, X)
-
-    Raises
-    ------
-    IPSError
-        If the file cannot be read, or the map does not fit the stack.
+        Or an IPSError alone, if the file cannot be read, or does not fit the stack.
     """
     from napari_ips.fusion.retouch import empty_image, fit_index, fused_tiles
     from napari_ips.io import read_index
 
-    index = fit_index(stack, read_index(index) if isinstance(index, Path) else index)
-    image = empty_image(stack)
-    for event, pixels in fused_tiles(stack, index):
-        image[event.t, event.c, event.y, event.x] = pixels
-        yield event.done, event.total
+    try:
+        index = fit_index(stack, read_index(index) if isinstance(index, Path) else index)
+        image = empty_image(stack)
+        for event, pixels in fused_tiles(stack, index):
+            image[event.t, event.c, event.y, event.x] = pixels
+            yield event.done, event.total
+    except IPSError as error:
+        return error
     return image, index.astype(np.uint16)
 
 

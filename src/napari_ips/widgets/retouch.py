@@ -13,6 +13,7 @@ from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
+    QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
@@ -69,6 +70,7 @@ class RetouchWidget(QWidget):
         )
         self.text = QLabel()
         self.text.setWordWrap(True)
+        self.count = QLabel()
         self.discard = QPushButton("Discard e&dits")
         self.discard.setToolTip("Put the image and its labels back to how they were fused")
         self.brush = Brush(self._viewer)
@@ -77,9 +79,13 @@ class RetouchWidget(QWidget):
         form.addRow("I&mage", self.image)
         layout = QVBoxLayout(self)
         layout.addLayout(form)
-        parts = (self.edit, self.text, self.brush, self.discard, self.maps)
-        for part in parts:
+        for part in (self.edit, self.text, self.brush):
             layout.addWidget(part)
+        row = QHBoxLayout()
+        row.addWidget(self.count, stretch=1)
+        row.addWidget(self.discard)
+        layout.addLayout(row)
+        layout.addWidget(self.maps)
         layout.addStretch()
         self.image.currentIndexChanged.connect(self._show)
         self.edit.clicked.connect(self._on_edit)
@@ -119,12 +125,8 @@ class RetouchWidget(QWidget):
         self.edit.setEnabled(not problem)
         count = self._retouching.edits.retouched if self._retouching else 0
         self.discard.setEnabled(count > 0)
-        if problem:
-            self.text.setText(problem)
-        elif count:
-            self.text.setText(f"{count:,} pixels are retouched.")
-        else:
-            self.text.setText(_HOW)
+        self.text.setText(problem or _HOW)
+        self.count.setText(f"{count:,} pixels retouched" if count else "")
 
     def _on_edit(self) -> None:
         try:

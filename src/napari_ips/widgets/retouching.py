@@ -187,13 +187,16 @@ def _check_fit(index: NDArray[Any], follower: Follower, name: str) -> None:
 
 
 def _read_elsewhere(read: Callable[[], Pixels], take: Callable[[Pixels], None]) -> None:
-    def failed(error: Exception) -> None:
-        take(IPSError(f"The slices cannot be read: {error}"))
-
-    worker = create_worker(read, _start_thread=False, _ignore_errors=True)
+    worker = create_worker(_caught, read, _start_thread=False)
     worker.returned.connect(take)
-    worker.errored.connect(failed)
     worker.start()
+
+
+def _caught(read: Callable[[], Pixels]) -> Pixels:
+    try:
+        return read()
+    except Exception as error:  # of whatever kind the layer's array raises
+        return IPSError(f"The slices cannot be read: {error}")
 
 
 def _colours_of_slices(index: Image, slices: int) -> CyclicLabelColormap:
