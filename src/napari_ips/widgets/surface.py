@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ class SurfaceWidget(QWidget):
                     self._look(surface)
 
         relief = self._relief(chosen, self.fields.exaggeration.value())
-        self._start("show", create_worker(_told, relief.mesh), finish)
+        self._start("show", create_worker(_told, _mesh_for_viewer, relief), finish)
 
     def _start(self, purpose: str, worker: Any, finish: Callable[[Any], None]) -> None:
         """Run a worker; what it returns counts unless another was started since."""
@@ -313,9 +314,16 @@ class SurfaceWidget(QWidget):
         self._workers.clear()
 
 
-def _told(work: Callable[[], Any]) -> Any:
+def _mesh_for_viewer(relief: Relief) -> SurfaceMesh:
+    # napari loads these for its first surface; here they do not keep the window waiting.
+    import_module("pandas")
+    import_module("scipy.spatial.transform")
+    return relief.mesh()
+
+
+def _told(work: Callable[..., Any], *arguments: Any) -> Any:
     """Do some work in another thread; what is wrong is returned, as a line."""
     try:
-        return work()
+        return work(*arguments)
     except IPSError as error:
         return str(error)
