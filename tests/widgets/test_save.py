@@ -165,6 +165,14 @@ def test_layers_of_one_size_become_channels_as_they_look(viewer, tmp_path):
     assert [c["window"]["end"] for c in shown] == [200, 201]
 
 
+@pytest.mark.parametrize("colormap", ["gray_r", "viridis"])
+def test_colormap_that_is_no_colour_of_light_is_saved_as_white(viewer, tmp_path, colormap):
+    layer = viewer.add_image(random(24, 31), colormap=colormap)
+    save(layer, tmp_path / "a.ome.zarr")
+    (channel,) = ome_attributes(tmp_path / "a.ome.zarr")["ome"]["omero"]["channels"]
+    assert channel["color"] == "FFFFFF"
+
+
 def test_layer_on_disk_is_saved_in_full_resolution(viewer, tmp_path):
     import dask.array as da
 
