@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Box = tuple[slice, slice]
 Plane = tuple[int, int]
 # What was read for a change, or why it could not be read.
-Pixels = list[NDArray[Any]] | IPSError
+Pixels = list[NDArray[Any]] | str
 Elsewhere = Callable[[Callable[[], Pixels], Callable[[Pixels], None]], None]
 
 
@@ -239,11 +239,11 @@ class Edits:
                 for t, c in self._planes_of(follower, change.plane)
             ]
         except IPSError as error:
-            return error
+            return str(error)
 
     def _show(self, change: Change, pixels: Pixels) -> None:
-        if isinstance(pixels, IPSError):
-            self._failed(str(pixels))
+        if isinstance(pixels, str):
+            self._failed(pixels)
             return
         taken = iter(pixels)
         for follower in self.followers:

@@ -123,9 +123,9 @@ class MapPanel(QGroupBox):
             show_error(str(error))
             return
 
-        def done(result: tuple[Any, Any] | IPSError) -> None:
-            if isinstance(result, IPSError):
-                show_error(str(result))
+        def done(result: tuple[Any, Any] | str) -> None:
+            if isinstance(result, str):
+                show_error(result)
                 return
             for data, options in layers_of_map(layer, z_axis, *result, name):
                 self._viewer.add_image(data, **options)
@@ -188,8 +188,8 @@ def _is_stack(layer: Any) -> bool:
     return z_axis_of(layer) is not None
 
 
-def _tell_saved(result: Path | IPSError) -> None:
-    if isinstance(result, IPSError):
-        show_error(str(result))
+def _tell_saved(result: Path | str) -> None:
+    if isinstance(result, str):
+        show_error(result)
     else:
         show_info(f"The map is saved as {result}.")

@@ -25,11 +25,11 @@ SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
 def save_map(
     path: Path, index: NDArray[np.uint16], metadata: Metadata, told: dict[str, Any]
-) -> Path | IPSError:
+) -> Path | str:
     """Write an index map (T, C, Y, X); return its path, or why it cannot be written.
 
-    The path may have got a suffix. Problems are returned, for those that are raised in
-    another thread reach the user twice with some bindings of Qt.
+    The path may have got a suffix. Problems are returned as text: of those that are
+    raised in another thread, napari shows more than a line, and with PySide a second one.
     """
     from napari_ips.io.results import write_result
 
@@ -37,7 +37,7 @@ def save_map(
     if not path.name.lower().endswith(SUFFIXES):
         path = path.with_name(f"{path.name}.ome.tif")
         if path.exists():
-            return IPSError(f"{path} exists; choose another name.")
+            return f"{path} exists; choose another name."
     try:
         write_result(
             path,
@@ -51,13 +51,13 @@ def save_map(
             overwrite=path == chosen,
         )
     except IPSError as error:
-        return error
+        return str(error)
     return path
 
 
 def apply_map(
     stack: LazyStack, index: NDArray[Any] | Path
-) -> Generator[tuple[int, int], None, tuple[NDArray[Any], NDArray[Any]] | IPSError]:
+) -> Generator[tuple[int, int], None, tuple[NDArray[Any], NDArray[Any]] | str]:
     """Fuse a stack by an index map, which may be in a file, tile by tile.
 
     Yields
@@ -69,7 +69,7 @@ def apply_map(
     -------
     image : ndarray, (T, C, Y, X[, colours])
     index : ndarray of uint16, (T, C, Y, X)
-        Or an IPSError alone, if the file cannot be read, or does not fit the stack.
+        Or a line alone: why the file cannot be read, or does not fit the stack.
     """
     from napari_ips.fusion.retouch import empty_image, fit_index, fused_tiles
     from napari_ips.io import read_index
@@ -81,7 +81,7 @@ def apply_map(
             image[event.t, event.c, event.y, event.x] = pixels
             yield event.done, event.total
     except IPSError as error:
-        return error
+        return str(error)
     return image, index.astype(np.uint16)
 
 

@@ -196,7 +196,7 @@ def _caught(read: Callable[[], Pixels]) -> Pixels:
     try:
         return read()
     except Exception as error:  # of whatever kind the layer's array raises
-        return IPSError(f"The slices cannot be read: {error}")
+        return f"The slices cannot be read: {error}"
 
 
 def _colours_of_slices(index: Image, slices: int) -> CyclicLabelColormap:
