@@ -259,9 +259,12 @@ def test_axes_of_other_images_have_to_be_labelled(viewer, tmp_path):
     assert ome_pixels(tmp_path / "a.ome.tif").size_t == 3
 
 
-def test_layers_that_do_not_fit_are_refused(viewer, tmp_path):
+@pytest.mark.parametrize("kind", ["size", "type", "labels"])
+def test_layers_that_do_not_fit_are_refused(viewer, tmp_path, kind):
     viewer.add_image(random(24, 31), name="one")
-    viewer.add_image(random(24, 30), name="two")
+    other = {"size": random(24, 30), "type": random(24, 31, dtype="uint8")}
+    add = viewer.add_labels if kind == "labels" else viewer.add_image
+    add(other.get(kind, random(24, 31)), name="two")
     with pytest.raises(IPSError, match="one and two cannot be channels of one image"):
         viewer.layers.save(str(tmp_path / "a.ome.tif"), plugin="napari-ips")
     assert not (tmp_path / "a.ome.tif").exists()

@@ -206,6 +206,7 @@ def _letters(layer: Image | Labels) -> str:
 def _check_fits(first: Image, other: Image, letters: str) -> None:
     one, two = level_zero(first), level_zero(other)
     fits = one.shape == two.shape and one.dtype == two.dtype
+    fits = fits and _is_labels(first) == _is_labels(other)
     if _is_rgb(first) or _is_rgb(other) or not fits or "C" in letters + _letters(other):
         raise IPSError(
             f"{first.name} and {other.name} cannot be channels of one image: that takes "
