@@ -197,6 +197,19 @@ def test_colours_are_retouched(viewer, rng):
     assert not fused.data[~where].any()
 
 
+def test_a_large_area_of_a_stack_in_memory_ends_up_right(viewer, qtbot, rng):
+    stack = rng.integers(1, 900, (3, 600, 500)).astype(np.uint16)
+    fused = run_of(viewer, stack, "ZYX")
+    labels = opened(viewer, fused)
+    labels.fill((3, 3), 3)
+    labels.paint((300, 300), 1)
+    expected = np.where(labels.data == 1, stack[0], stack[2])
+    qtbot.waitUntil(lambda: np.array_equal(fused.data, expected), timeout=10_000)
+    labels.undo()
+    labels.undo()
+    qtbot.waitUntil(lambda: not fused.data.any(), timeout=10_000)
+
+
 def test_a_lazy_stack_is_read_elsewhere_and_ends_up_right(viewer, qtbot, rng):
     stack = rng.integers(1, 900, (5, 40, 40)).astype(np.uint16)
     fused = run_of(viewer, da.from_array(stack, chunks=(1, 16, 16)), "ZYX")

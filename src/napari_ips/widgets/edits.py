@@ -114,9 +114,11 @@ class Edits:
         Called without arguments after fused images have changed.
     failed : callable
         Called with a line that says why the slices could not be read.
-    elsewhere : callable, optional
+    elsewhere : callable
         Called with a function that reads, to be run in another thread, and a function
-        for what it returned, to be run in this one. By default it is read at once.
+        for what it returned, to be run in this one.
+    at_once : int
+        Up to how many pixels are read in this thread instead.
 
     Attributes
     ----------
@@ -133,7 +135,8 @@ class Edits:
         followers: list[Follower],
         changed: Callable[[], None],
         failed: Callable[[str], None],
-        elsewhere: Elsewhere | None = None,
+        elsewhere: Elsewhere,
+        at_once: int,
     ) -> None:
         self.letters = letters
         self.followers = followers
@@ -148,7 +151,7 @@ class Edits:
         self._shown: dict[Plane, NDArray[Any]] = {}
         self._waiting: dict[Plane, list[Box]] = defaultdict(list)
         self._changed, self._failed, self._elsewhere = changed, failed, elsewhere
-        self._busy = False
+        self._at_once, self._busy = at_once, False
         self.labels.on_write = self._written
 
     def index(self) -> NDArray[np.uint16]:
@@ -172,7 +175,7 @@ class Edits:
             change = self._change(plane, _hull(boxes))
             if change is None:
                 continue
-            if self._elsewhere is None:
+            if change.labels.size <= self._at_once:
                 self._show(change, self._read(change))
             else:
                 self._busy = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
 
 OPACITY = 0.3
+# Pixels in memory that are taken within a few milliseconds.
+_AT_ONCE = 512**2
 
 
 class Retouching:
@@ -68,13 +71,16 @@ class Retouching:
             list(followers.values()),
             self._refresh,
             show_error,
-            None if in_memory else _read_elsewhere,
+            _read_elsewhere,
+            _AT_ONCE if in_memory else 0,
         )
         self._placement = _placement(index)
         self._colormap = _colours_of_slices(index, self.edits.slices)
         self.told = {**(facts(fused) or {}), "role": "retouch"}
         self._name = f"{fused.name} retouch"
         self._labels: ReferenceType[Labels] | None = None
+        # It brings PyTorch, for which a stroke should not have to wait.
+        create_worker(import_module, "napari_ips.fusion", _start_thread=True)
 
     def labels_in(self, layers: Iterable[Layer]) -> Labels | None:
         """Return the layer in which the map is edited, if it is there."""
