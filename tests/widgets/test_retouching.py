@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
 from napari.utils.notifications import notification_manager
+from wrapt import ObjectProxy
 
 from napari_ips.widgets.retouching import begin
 
@@ -102,12 +110,29 @@ def test_undo_and_redo_are_exact(labels, fused):
 
 def test_a_stroke_of_the_mouse_shows_while_it_is_drawn(labels, fused, simulated):
     before = fused.data.copy()
-    labels.selected_label, labels.brush_size = 6, 5
-    with labels.block_history():
-        labels.paint((10, 10), 6, refresh=False)
-        assert fused.data[10, 10] == simulated.stack[5, 10, 10]
-        labels.paint((10, 14), 6, refresh=False)
-        assert fused.data[10, 14] == simulated.stack[5, 10, 14]
+    labels.mode, labels.selected_label, labels.brush_size = "paint", 6, 5
+
+    def event(kind, x):
+        told = SimpleNamespace(
+            type=kind,
+            is_dragging=kind == "mouse_move",
+            position=labels.data_to_world((10, x)),
+            view_direction=None,
+            dims_displayed=[0, 1],
+            dims_point=[0, 0],
+            modifiers=(),
+            button=1,
+        )
+        # napari puts the next event into the wrapper of the first.
+        return ObjectProxy(told)
+
+    mouse_press_callbacks(labels, event("mouse_press", 10))
+    for x in (14, 30):
+        mouse_move_callbacks(labels, event("mouse_move", x))
+        assert fused.data[10, x] == simulated.stack[5, 10, x]
+    mouse_release_callbacks(labels, event("mouse_release", 30))
+    # Also between the places that the mouse told.
+    assert np.array_equal(fused.data[10, 10:31], simulated.stack[5, 10, 10:31])
     labels.undo()
     assert np.array_equal(fused.data, before)
 
@@ -143,6 +168,10 @@ def test_data_written_by_a_script_shows_too(labels, fused, simulated):
     labels.data_setitem((np.array([40, 41]), np.array([3, 4])), 6)
     edited = labels.data[10:20] != np.rint(simulated.height[10:20]) + 1
     assert np.array_equal(fused.data[10:20][edited], simulated.stack[0, 10:20][edited])
+    assert fused.data[41, 4] == simulated.stack[5, 41, 4]
+    labels.data = np.full_like(labels.data, 6)
+    labels.paint((50, 50), 1)
+    assert fused.data[50, 50] == simulated.stack[0, 50, 50]
     assert fused.data[41, 4] == simulated.stack[5, 41, 4]
 
 

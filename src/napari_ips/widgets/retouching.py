@@ -99,6 +99,7 @@ class Retouching:
                 metadata={KEY: dict(self.told)},
                 **self._placement,
             )
+            labels.events.data.connect(self._keep_watched)
             self._labels = ref(labels)
         viewer.layers.selection.active = labels
         return labels
@@ -108,6 +109,16 @@ class Retouching:
         self.edits.discard()
         if self._labels and (labels := self._labels()):
             labels.refresh()
+
+    def _keep_watched(self, event: Any) -> None:
+        """Take over an array that was put in place of the one that is watched."""
+        labels = event.source
+        if (
+            labels.data is not self.edits.labels
+            and labels.data.shape == self.edits.labels.shape
+        ):
+            self.edits.labels[...] = labels.data
+            labels.data = self.edits.labels
 
     def _refresh(self) -> None:
         for layer in (known() for known in self._layers):
