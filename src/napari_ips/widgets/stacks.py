@@ -40,6 +40,11 @@ def z_candidates(layer: Image) -> list[int]:
     return [n for n, letter in enumerate(known) if letter not in ("Y", "X")]
 
 
+def is_labelled(layer: Image) -> bool:
+    """Tell whether a layer says which of its axes is z."""
+    return "Z" in known_letters(layer)
+
+
 def z_axis_of(layer: Image) -> int | None:
     """Return the axis of the slices: by its label, else the most likely one.
 
@@ -198,7 +203,7 @@ def fits(layer: Image, other: Image) -> bool:
     """Tell whether another layer may be a channel of the same z-stack."""
     one, two = level_zero(layer), level_zero(other)
     return (
-        other is not layer
+        other != layer
         and one.shape == two.shape
         and one.dtype == two.dtype
         and layer.rgb == other.rgb

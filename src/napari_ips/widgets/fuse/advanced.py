@@ -9,6 +9,7 @@ from typing import Any
 from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
+    QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
@@ -40,14 +41,15 @@ class AdvancedForm(QWidget):
         self._device = "auto"
         self.mode = _combo(
             "mode",
-            ("Blend slices near focus (less noise)", "soft"),
-            ("Select one slice (values as recorded)", "hard"),
+            ("Blend near focus (less noise)", "soft"),
+            ("Select one slice (as recorded)", "hard"),
         )
         self.auto_smoothing = CheckBox(text="from the noise", value=True)
         self.smoothing = FloatSpinBox(min=0.1, max=50, step=0.5, value=2)
+        self.smoothing.native.setMinimumWidth(80)
         self.finest = _combo("finest", ("Full resolution", 1), ("Half resolution", 2))
-        self.both_orders = CheckBox(text="Compare in both orders of z")
-        self.skip = CheckBox(text="Skip slices that are plainly blurred")
+        self.both_orders = CheckBox(text="Compare in both orders")
+        self.skip = CheckBox(text="Skip blurred slices")
         sizes = [(f"{n} pixels", n) for n in (256, 512, 1024, 2048, 4096)]
         self.tile = _combo("tile", ("Automatic", "auto"), *sizes)
         self.precision = _combo(
@@ -176,7 +178,15 @@ class AdvancedForm(QWidget):
 
 
 def _combo(name: str, *choices: tuple[str, Any]) -> ComboBox:
-    return ComboBox(choices=list(choices), tooltip=TOOLTIPS[name])
+    field = ComboBox(choices=list(choices), tooltip=TOOLTIPS[name])
+    narrow(field)
+    return field
+
+
+def narrow(field: ComboBox) -> None:
+    """Let a dock be narrower than the longest choice of a field."""
+    field.native.setSizeAdjustPolicy(QComboBox.AdjustToMinimumContentsLengthWithIcon)
+    field.native.setMinimumContentsLength(8)
 
 
 def _side_by_side(first: Any, second: Any) -> QWidget:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magicgui.widgets import ComboBox, RangeSlider, Widget
+from magicgui.widgets import ComboBox, Widget
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -17,10 +17,10 @@ from qtpy.QtWidgets import (
     QListWidgetItem,
     QWidget,
 )
-from superqt import QCollapsible
+from superqt import QLabeledRangeSlider
 
 from napari_ips.config import QUALITIES, FuseConfig
-from napari_ips.widgets.fuse.advanced import AdvancedForm
+from napari_ips.widgets.fuse.advanced import AdvancedForm, narrow
 from napari_ips.widgets.fuse.notes import FieldNote
 from napari_ips.widgets.fuse.state import FuseState
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
@@ -29,6 +29,7 @@ from napari_ips.widgets.stacks import (
     axes_of,
     axis_name,
     fits,
+    is_labelled,
     level_zero,
     z_axis_of,
     z_candidates,
@@ -119,8 +120,6 @@ class FuseForm(QWidget):
         """Say beside the fields what cannot work."""
         for name, note in self._notes.items():
             note.tell(problems.get(name, ""))
-        if "output" in problems:
-            self._advanced_box.expand(animate=False)
         self.advanced.output_note.tell(problems.get("output", ""))
 
     def update_layers(self) -> None:
@@ -139,14 +138,15 @@ class FuseForm(QWidget):
                 self.layer.value = active
             elif images:
                 self.layer.value = images[-1]
-            if self.layer.value is not chosen:
+            if self.layer.value != chosen:
                 self._update_z_axis()
             self._update_others()
 
     def _make_fields(self) -> None:
         self.layer = ComboBox(nullable=True, choices=[])
         self.z_axis = ComboBox(nullable=True, choices=[])
-        self.slices = RangeSlider(min=0, max=1, value=(0, 1))
+        self.slices = QLabeledRangeSlider(Qt.Horizontal)
+        self.slices.setEdgeLabelMode(QLabeledRangeSlider.EdgeLabelMode.NoLabel)
         self.channels = ComboBox(nullable=True, choices=[])
         self.others = QListWidget()
         self.weights = ComboBox(choices=list(self._weights))
@@ -160,8 +160,10 @@ class FuseForm(QWidget):
             value="balanced",
         )
         self.advanced = AdvancedForm()
-        for name in ("layer", "z_axis", "slices", "channels", "weights", "quality"):
+        for name in ("layer", "z_axis", "channels", "weights", "quality"):
             getattr(self, name).tooltip = TOOLTIPS[name]
+            narrow(getattr(self, name))
+        self.slices.setToolTip(TOOLTIPS["slices"])
         self.others.setToolTip(TOOLTIPS["others"])
 
     def _lay_out(self) -> None:
@@ -177,10 +179,6 @@ class FuseForm(QWidget):
         self._row("others", "&Also fuse", self.others)
         self._row("weights", "&Weights", self.weights)
         self._row("quality", "&Quality", self.quality)
-        self._advanced_box = QCollapsible("Advanced")
-        self._advanced_box.addWidget(self.advanced)
-        self._advanced_box.setToolTip(TOOLTIPS["advanced"])
-        form.addRow(self._advanced_box)
 
     def _row(self, name: str, label: str, field: Widget | QWidget) -> None:
         native = field.native if isinstance(field, Widget) else field
@@ -200,8 +198,8 @@ class FuseForm(QWidget):
         self.quality.changed.connect(self._on(self._apply_quality))
         self.weights.changed.connect(self._on(self._browse_weights))
         self.advanced.changed.connect(self._on(self._update_quality))
-        for field in (self.slices, self.channels):
-            field.changed.connect(self._on(lambda: None))
+        self.channels.changed.connect(self._on(lambda: None))
+        self.slices.valueChanged.connect(self._on(lambda: None))
         self.others.itemChanged.connect(self._on(lambda: None))
 
     def _layers_changed(self) -> None:
@@ -242,11 +240,16 @@ class FuseForm(QWidget):
             self.z_axis.choices = []
         else:
             shape = level_zero(layer).shape
+            likely, told = z_axis_of(layer), is_labelled(layer)
             self.z_axis.choices = [
-                (f"{axis_name(layer, n)} ({shape[n]} slices)", n)
+                (
+                    f"{axis_name(layer, n)} ({shape[n]} slices)"
+                    + (", guessed" if n == likely and not told else ""),
+                    n,
+                )
                 for n in z_candidates(layer)
             ]
-            self.z_axis.value = z_axis_of(layer)
+            self.z_axis.value = likely
         self._update_lengths()
         self._update_others()
 
@@ -255,9 +258,9 @@ class FuseForm(QWidget):
         layer, z_axis = self.layer.value, self.z_axis.value
         known = layer is not None and z_axis is not None
         count = level_zero(layer).shape[z_axis] if known else 1
-        self.slices.min, self.slices.max = 0, max(count - 1, 1)
-        self.slices.value = (0, max(count - 1, 1))
-        self.slices.enabled = count > 2
+        self.slices.setRange(0, max(count - 1, 1))
+        self.slices.setValue((0, max(count - 1, 1)))
+        self.slices.setEnabled(count > 2)
         channels = 1
         if known:
             axes = axes_of(layer, z_axis) if layer.ndim <= 5 else ""
@@ -302,7 +305,7 @@ class FuseForm(QWidget):
         return [i.data(Qt.UserRole) for i in items if i.checkState() == Qt.Checked]
 
     def _chosen_slices(self) -> tuple[int, int]:
-        first, last = self.slices.value
+        first, last = self.slices.value()
         return int(first), int(last) + 1
 
     def _update_weights(self, chosen: str) -> None:

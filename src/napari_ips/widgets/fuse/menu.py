@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QMenu, QToolButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
@@ -27,7 +27,7 @@ _DOCKS = ("Focus curve", "Retouch by slice", "3-D surface", "Compare fusions")
 _TOML = "Settings (*.toml)"
 
 
-class ToolsButton(QToolButton):
+class ToolsButton(QPushButton):
     """Save a result, or open a dock that does something with it."""
 
     def __init__(self, viewer: napari.Viewer, parent: QWidget) -> None:
@@ -36,7 +36,6 @@ class ToolsButton(QToolButton):
         self._fused: Image | None = None
         self.setText("Result")
         self.setToolTip(TOOLTIPS["tools"])
-        self.setPopupMode(QToolButton.InstantPopup)
         menu = QMenu(self)
         self.save = menu.addAction("Save fused image…", self._save)
         self.save.setToolTip(TOOLTIPS["save"])
@@ -78,15 +77,14 @@ class ToolsButton(QToolButton):
             show_info(f"Saved as {path}.")
 
 
-class MoreButton(QToolButton):
+class MoreButton(QPushButton):
     """Settings as a file, and a run as text."""
 
     def __init__(self, form: FuseForm, parent: QWidget) -> None:
         super().__init__(parent)
         self._form = form
-        self.setText("⋯")
+        self.setText("More")
         self.setToolTip(TOOLTIPS["more"])
-        self.setPopupMode(QToolButton.InstantPopup)
         menu = QMenu(self)
         menu.addAction("Copy as Python", lambda: self._copy(as_python))
         menu.addAction("Copy as command line", lambda: self._copy(as_command))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QLabel
@@ -17,7 +19,7 @@ class FieldNote(QLabel):
 
     def tell(self, words: str) -> None:
         """Show a line, or nothing."""
-        theme = get_theme(get_settings().appearance.theme)
-        self.setStyleSheet(f"color: {theme.warning.as_hex()}")
-        self.setText(f"⚠ {words}" if words else "")
+        # The colour of warnings is hard to read as that of a text in a light theme.
+        colour = get_theme(get_settings().appearance.theme).warning.as_hex()
+        self.setText(f'<span style="color: {colour}">⚠</span> {escape(words)}')
         self.setVisible(bool(words))

@@ -124,6 +124,8 @@ class FuseState:
     def _output_problem(self) -> str:
         if self.output is None:
             return ""
+        if not self.output.name:
+            return "Name the folder of the result."
         if not self.output.name.endswith(".zarr"):
             return "End the name of the folder in .ome.zarr."
         if not self.output.parent.is_dir():

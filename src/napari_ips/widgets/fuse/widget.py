@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
+from superqt import QCollapsible
 
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress
@@ -37,7 +38,7 @@ class FuseWidget(QWidget):
 
     Parameters
     ----------
-    viewer : napari.Viewer
+    napari_viewer : napari.Viewer
 
     Attributes
     ----------
@@ -45,11 +46,11 @@ class FuseWidget(QWidget):
         What is fused, and how.
     """
 
-    def __init__(self, viewer: napari.Viewer) -> None:
+    def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer = napari_viewer
         self._run: FusionRun | None = None
-        self.form = FuseForm(viewer, remembered())
+        self.form = FuseForm(napari_viewer, remembered())
         self._lay_out()
         self.form.changed.connect(self._check)
         self._check()
@@ -67,20 +68,27 @@ class FuseWidget(QWidget):
         self.status.setWordWrap(True)
         self.tools = ToolsButton(self._viewer, self)
         self.more = MoreButton(self.form, self)
-        fields = QScrollArea()
-        fields.setWidget(self.form)
-        fields.setWidgetResizable(True)
-        fields.setFrameShape(QScrollArea.NoFrame)
-        fields.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
+        self.advanced_box = QCollapsible("Advanced")
+        self.advanced_box.addWidget(self.form.advanced)
+        self.advanced_box.setToolTip(TOOLTIPS["advanced"])
+        # The button to run stays in sight, whatever is opened below it.
+        below = QScrollArea()
+        below.setWidget(self.advanced_box)
+        below.setWidgetResizable(True)
+        below.setFrameShape(QScrollArea.NoFrame)
+        below.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
+        scroll_bar = below.verticalScrollBar().sizeHint().width()
+        below.setMinimumWidth(self.form.advanced.minimumSizeHint().width() + 3 * scroll_bar)
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button, stretch=1)
         buttons.addWidget(self.tools)
         buttons.addWidget(self.more)
         layout = QVBoxLayout(self)
-        layout.addWidget(fields, stretch=1)
+        layout.addWidget(self.form)
         layout.addLayout(buttons)
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
+        layout.addWidget(below, stretch=1)
 
     def _look_around(self) -> None:
         """See what there is to compute with, without keeping anybody waiting."""
@@ -95,6 +103,8 @@ class FuseWidget(QWidget):
         except IPSError as error:
             problems = {"quality": str(error)}
         self.form.show_problems(problems)
+        if "output" in problems:
+            self.advanced_box.expand(animate=False)
         if self._run is None:
             self.run_button.setEnabled(not problems)
 
@@ -124,9 +134,13 @@ class FuseWidget(QWidget):
         self.bar.setRange(0, 0)
         self.bar.setVisible(True)
         self.status.setText("Starting…")
-        self.form.setEnabled(False)
+        self._enable_fields(False)
         remember(state.config)
         run.start()
+
+    def _enable_fields(self, enabled: bool) -> None:
+        self.form.setEnabled(enabled)
+        self.form.advanced.setEnabled(enabled)
 
     def _tell(self, event: Progress) -> None:
         self.bar.setRange(0, event.total if event.total > 1 else 0)
@@ -144,6 +158,6 @@ class FuseWidget(QWidget):
         self.run_button.setShortcut("Ctrl+Return")
         self.run_button.setToolTip(TOOLTIPS["run"])
         self.bar.setVisible(False)
-        self.form.setEnabled(True)
+        self._enable_fields(True)
         self.status.setText(told)
         self._check()
