@@ -10,9 +10,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose
 
 from napari_ips.errors import IPSError
-from napari_ips.heights import smooth_heights
-from napari_ips.surface import as_texture, stride_for, surface_mesh
-from napari_ips.surface_files import companions, write_surface
+from napari_ips.surface.files import companions, write_surface
+from napari_ips.surface.heights import smooth_heights
+from napari_ips.surface.mesh import as_texture, stride_for, surface_mesh
 
 trimesh = pytest.importorskip("trimesh")
 

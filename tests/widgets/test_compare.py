@@ -11,7 +11,7 @@ from napari_ips.evaluation.baselines import (
     mean_projection,
     window_energy,
 )
-from napari_ips.widgets.compare import CompareWidget
+from napari_ips.widgets.compare.widget import CompareWidget
 
 METHODS = {
     "max": ("Max projection", max_projection),

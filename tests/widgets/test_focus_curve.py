@@ -18,7 +18,7 @@ from qtpy.QtCore import QPointF, Qt
 
 from napari_ips import FuseConfig, fuse_stack
 from napari_ips.fusion import probe as core
-from napari_ips.widgets.focus_curve import FocusCurve
+from napari_ips.widgets.curve.widget import FocusCurve
 
 _WAIT = 20_000
 

@@ -6,20 +6,44 @@ import dask.array as da
 import numpy as np
 import pytest
 import zarr
+from napari.components import ViewerModel
 
 from napari_ips import FuseConfig, IPSError, fuse_stack
 from napari_ips.config import QUALITIES
+from napari_ips.widgets.fuse import FuseWidget
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 255, shape, np.uint8)
 
 
 @pytest.fixture
-def open_widget(viewer, qtbot, monkeypatch):
-    """Open the dock as its menu does; the look at the machine is not waited for."""
+def viewer():
+    """A viewer without a window, which is all that most of the widget needs."""
+    return ViewerModel()
+
+
+@pytest.fixture
+def open_widget(viewer, qtbot):
+    """Make the widget as its dock does."""
+
+    widgets = []
 
     def opened():
-        _, widget = viewer.window.add_plugin_dock_widget("napari-ips", "Fuse z-stack")
-        return widget
+        widgets.append(FuseWidget(viewer))
+        qtbot.addWidget(widgets[-1])
+        return widgets[-1]
 
     return opened
+
+
+@pytest.fixture
+def docked(make_napari_viewer_proxy):
+    """Open the dock in a window, as its menu does; return viewer, widget and layer."""
+    viewer = make_napari_viewer_proxy()
+    layer = viewer.add_image(noise(3, 64, 600), name="wide")
+    _, widget = viewer.window.add_plugin_dock_widget("napari-ips", "Fuse z-stack")
+    return viewer, widget, layer
 
 
 @pytest.fixture
@@ -35,7 +59,7 @@ def asked(monkeypatch):
     return calls
 
 
-def run(widget, qtbot, timeout=60_000):
+def run(widget, qtbot, timeout=20_000):
     widget.run_button.click()
     qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=timeout)
 
@@ -161,7 +185,7 @@ def test_a_channel_decides_for_all(viewer, open_widget, asked, qtbot):
     data = np.zeros((2, 3, 32, 32), np.uint8)
     viewer.add_image(data, axis_labels=("c", "z", "y", "x"))
     widget = open_widget()
-    assert widget.form.channels.choices == (-1, 0, 1)
+    assert set(widget.form.channels.choices) >= {-1, 0, 1}
     widget.form.channels.value = 1
     run(widget, qtbot)
     assert asked[0][1]["reference_channel"] == 1
@@ -226,14 +250,11 @@ def test_what_there_is_to_compute_with_is_offered(stack_layer, open_widget, qtbo
     assert form.config() == FuseConfig()
 
 
-def test_settings_last_from_one_session_to_the_next(
-    viewer, stack_layer, open_widget, asked, qtbot
-):
+def test_settings_last_from_one_session_to_the_next(stack_layer, open_widget, asked, qtbot):
     widget = open_widget()
     widget.form.quality.value = "fast"
     widget.form.advanced.tile.value = 512
     run(widget, qtbot)
-    viewer.window.remove_dock_widget(widget)
     assert open_widget().form.config() == FuseConfig(**QUALITIES["fast"], tile=512)
 
 
@@ -388,13 +409,12 @@ def held(monkeypatch):
 @pytest.fixture
 def wide(viewer):
     """Two tiles wide."""
-    image = np.random.default_rng(0).integers(0, 255, (3, 64, 600), np.uint8)
-    return viewer.add_image(image, name="wide")
+    return viewer.add_image(noise(3, 64, 600), name="wide")
 
 
 def start(widget, held, qtbot):
     widget.run_button.click()
-    qtbot.waitUntil(held.is_set, timeout=60_000)
+    qtbot.waitUntil(held.is_set, timeout=20_000)
     qtbot.wait(50)
 
 
@@ -407,7 +427,7 @@ def test_tiles_are_seen_while_others_are_fused(viewer, wide, open_widget, held, 
     assert widget.run_button.text() == "Cancel"
     assert "1 of 2" in widget.status.text()
     held.go.set()
-    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=60_000)
+    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=20_000)
     np.testing.assert_array_equal(
         viewer.layers["wide fused"].data, fuse_stack(wide.data).fused
     )
@@ -427,7 +447,7 @@ def test_a_result_that_is_removed_is_not_filled_on(viewer, wide, open_widget, he
     widget = open_widget()
     start(widget, held, qtbot)
     viewer.layers.remove("wide fused")
-    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=60_000)
+    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=20_000)
     assert list(viewer.layers) == [wide]
 
 
@@ -436,25 +456,31 @@ def test_the_source_may_be_removed_meanwhile(viewer, wide, open_widget, held, qt
     start(widget, held, qtbot)
     viewer.layers.remove(wide)
     held.go.set()
-    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=60_000)
+    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=20_000)
     np.testing.assert_array_equal(
         viewer.layers["wide fused"].data, fuse_stack(wide.data).fused
     )
 
 
-def test_a_closed_dock_stops_its_run(viewer, wide, open_widget, held, qtbot):
-    widget = open_widget()
+def test_it_runs_in_a_window(docked, qtbot):
+    viewer, widget, layer = docked
+    assert names(widget.form.layer) == ["wide"]
+    run(widget, qtbot)
+    np.testing.assert_array_equal(
+        viewer.layers["wide fused"].data, fuse_stack(layer.data).fused
+    )
+
+
+def test_a_closed_dock_stops_its_run(docked, held, qtbot):
+    viewer, widget, layer = docked
     start(widget, held, qtbot)
     viewer.window.remove_dock_widget(widget)
     widget.deleteLater()
-    qtbot.waitUntil(lambda: list(viewer.layers) == [wide], timeout=60_000)
+    qtbot.waitUntil(lambda: list(viewer.layers) == [layer], timeout=20_000)
+    viewer.add_image(noise(3, 8, 8))
 
 
-def test_napari_may_be_closed_in_mid_run(
-    make_napari_viewer_proxy, held, qtbot, settings_folder
-):
-    viewer = make_napari_viewer_proxy()
-    viewer.add_image(np.random.default_rng(0).random((3, 64, 600)), name="wide")
-    _, widget = viewer.window.add_plugin_dock_widget("napari-ips", "Fuse z-stack")
+def test_napari_may_be_closed_in_mid_run(docked, held, qtbot):
+    viewer, widget, _ = docked
     start(widget, held, qtbot)
     viewer.close()

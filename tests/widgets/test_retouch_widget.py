@@ -9,7 +9,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
 
 from napari_ips.io import read_index
-from napari_ips.widgets.retouch import RetouchWidget
+from napari_ips.widgets.retouch.widget import RetouchWidget
 
 KEY = "napari-ips"
 

@@ -16,7 +16,7 @@ from napari.utils.interactions import (
 from napari.utils.notifications import notification_manager
 from wrapt import ObjectProxy
 
-from napari_ips.widgets.retouching import begin
+from napari_ips.widgets.retouch.retouching import begin
 
 KEY = "napari-ips"
 

@@ -10,7 +10,7 @@ from napari.utils.notifications import notification_manager
 from numpy.testing import assert_allclose
 from qtpy.QtWidgets import QFileDialog
 
-from napari_ips.widgets.surface import SurfaceWidget
+from napari_ips.widgets.surface.widget import SurfaceWidget
 
 trimesh = pytest.importorskip("trimesh")
 

@@ -202,12 +202,8 @@ class _Channels:
 def fits(layer: Image, other: Image) -> bool:
     """Tell whether another layer may be a channel of the same z-stack."""
     one, two = level_zero(layer), level_zero(other)
-    return (
-        other != layer
-        and one.shape == two.shape
-        and one.dtype == two.dtype
-        and layer.rgb == other.rgb
-    )
+    same = one.shape == two.shape and one.dtype == two.dtype and layer.rgb == other.rgb
+    return bool(other != layer and same)
 
 
 def stack_of_layers(layers: Sequence[Image], z_axis: int) -> LazyStack:

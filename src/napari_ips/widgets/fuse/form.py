@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +194,9 @@ class FuseForm(QWidget):
         events = self._viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
             event.connect(self._layers_changed)
+            # The viewer outlives the fields.
+            forget = partial(event.disconnect, self._layers_changed)
+            self.destroyed.connect(lambda _, forget=forget: forget())
         self.layer.changed.connect(self._on(self._update_z_axis))
         self.z_axis.changed.connect(self._on(self._update_lengths))
         self.quality.changed.connect(self._on(self._apply_quality))
@@ -204,12 +208,6 @@ class FuseForm(QWidget):
 
     def _layers_changed(self) -> None:
         self.update_layers()
-
-    def disconnect_viewer(self) -> None:
-        """Listen to the viewer no more."""
-        events = self._viewer.layers.events
-        for event in (events.inserted, events.removed, events.renamed):
-            event.disconnect(self._layers_changed)
 
     def _on(self, update: Any) -> Any:
         """Return what follows a change by the user: an update, and one signal."""

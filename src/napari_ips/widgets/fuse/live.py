@@ -203,7 +203,7 @@ class ResultLayers:
         self._viewer.layers.remove(layer)
         looks = _looks(name, self._sources(name)[number], self._state)
         opened = self._viewer.add_image(
-            levels,
+            levels if len(levels) > 1 else levels[0],
             multiscale=len(levels) > 1,
             metadata={KEY: {"role": name, **self._facts, "file": str(path)}},
             **self._placed(name, 1, levels[0].ndim - bool(looks.get("rgb"))),

@@ -18,7 +18,7 @@ from napari_ips.errors import IPSError
 from napari_ips.events import Begun, Progress
 from napari_ips.widgets.fuse.live import Pictures, ResultLayers
 from napari_ips.widgets.fuse.state import FuseState
-from napari_ips.widgets.fuse.work import Work
+from napari_ips.widgets.fuse.work import Outcome, Work
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -108,7 +108,7 @@ class FusionRun(QObject):
             show_info("The fusion is stopped, since the layer that it fills was removed.")
             self.stop()
 
-    def _end(self, outcome: Any) -> None:
+    def _end(self, outcome: Outcome) -> None:
         from napari_ips.fusion import Stopped
 
         self._timer.stop()
@@ -116,19 +116,19 @@ class FusionRun(QObject):
         _under_way.discard(self)
         if self._layers is not None:
             self._viewer.layers.events.removed.disconnect(self._stop_without_layer)
-        if not isinstance(outcome, Exception):
-            assert self._layers is not None, "it was begun, else there were no outcome"
-            self._layers.finish(outcome)
+        if self._layers is not None and outcome.result is not None:
+            self._layers.finish(outcome.result)
             self.finished.emit(self.fused)
             return
         if self._layers is not None:
             self._layers.discard()
-        if isinstance(outcome, Stopped):
+        error = outcome.error
+        if isinstance(error, Stopped):
             self.stopped.emit("Stopped.")
             return
-        if isinstance(outcome, IPSError):
-            show_error(str(outcome))
-        else:
+        if isinstance(error, IPSError):
+            show_error(str(error))
+        elif error is not None:
             # A fault of ours: with all that is needed to report it.
-            notification_manager.dispatch(ErrorNotification(outcome))
-        self.stopped.emit(str(outcome))
+            notification_manager.dispatch(ErrorNotification(error))
+        self.stopped.emit(str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,14 @@ MAPS = ("index", "depth", "confidence")
 # The largest edge, in pixels, up to which tiles are no larger than these: a result that
 # is seen to fill matters more than the little that larger tiles would save.
 _SMALL_TILES = ((1024, 256), (4096, 512))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The results or the paths written, or why there are none."""
+
+    result: FusedArrays | dict[str, Path] | None = None
+    error: Exception | None = None
 
 
 class Work:
@@ -55,13 +64,12 @@ class Work:
     def __str__(self) -> str:
         return f"fusing {self._stack.name}"
 
-    def __call__(self) -> FusedArrays | dict[str, Path] | Exception:
-        """Return the results or the paths written, or why there are none."""
+    def __call__(self) -> Outcome:
+        """Return what came of it; nothing is raised, for the window has to learn it."""
         try:
-            return self._fuse()
-        # Whatever it is, the window has to learn that the work is over.
+            return Outcome(self._fuse())
         except Exception as error:
-            return error
+            return Outcome(error=error)
 
     def worker_class(self) -> type[FunctionWorker]:
         """Return a worker that ends when napari, about to close, tells it to quit."""

@@ -21,10 +21,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ips.errors import IPSError
-from napari_ips.widgets.brush import Brush
-from napari_ips.widgets.map_panel import MapPanel
 from napari_ips.widgets.results import role_of
-from napari_ips.widgets.retouching import Retouching, begin, begun, obstacle
+from napari_ips.widgets.retouch.brush import Brush
+from napari_ips.widgets.retouch.map_panel import MapPanel
+from napari_ips.widgets.retouch.retouching import Retouching, begin, begun, obstacle
 
 _HOW = (
     "Find the slice in which the spot is sharp, and paint over it. Erasing brings the "

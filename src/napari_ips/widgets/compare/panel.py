@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_ips.widgets.compare_views import CompareViews
+from napari_ips.widgets.compare.views import CompareViews
 
 _BLINK_MS = 700
 _STEPS = 1000

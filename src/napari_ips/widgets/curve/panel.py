@@ -15,7 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_ips.widgets.curve_plot import CurvePlot
+from napari_ips.widgets.curve.plot import CurvePlot
 
 HOW = "Click into the image to see how sharp each slice is there."
 _LARGEST_RADIUS = 128

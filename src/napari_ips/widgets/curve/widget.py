@@ -11,8 +11,8 @@ from qtpy.QtGui import QHideEvent, QShowEvent
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress
-from napari_ips.widgets.curve_finder import Answer, CurveFinder, Question, Stack
-from napari_ips.widgets.curve_panel import HOW, CurvePanel
+from napari_ips.widgets.curve.finder import Answer, CurveFinder, Question, Stack
+from napari_ips.widgets.curve.panel import HOW, CurvePanel
 from napari_ips.widgets.places import (
     Area,
     Clicks,

@@ -16,9 +16,11 @@ from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_ips.errors import IPSError
-from napari_ips.surface import SurfaceMesh
-from napari_ips.surface_files import SUFFIXES, write_surface
-from napari_ips.widgets.reliefs import (
+from napari_ips.surface.files import SUFFIXES, write_surface
+from napari_ips.surface.mesh import SurfaceMesh
+from napari_ips.widgets.results import facts
+from napari_ips.widgets.surface.fields import SurfaceFields
+from napari_ips.widgets.surface.reliefs import (
     Relief,
     ZScale,
     coloring_of,
@@ -32,8 +34,6 @@ from napari_ips.widgets.reliefs import (
     plane_shown,
     z_scale,
 )
-from napari_ips.widgets.results import facts
-from napari_ips.widgets.surface_fields import SurfaceFields
 
 # Which height map a surface layer was made of.
 _MADE_OF = "napari-ips surface of"

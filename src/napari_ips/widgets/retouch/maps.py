@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
-from napari_ips.widgets.edits import from_planes
 from napari_ips.widgets.results import KEY
+from napari_ips.widgets.retouch.edits import from_planes
 from napari_ips.widgets.stacks import axes_of, flat_placement
 
 if TYPE_CHECKING:

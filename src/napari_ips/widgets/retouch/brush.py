@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_ips.widgets.places import show_slice, slice_in_view
 from napari_ips.widgets.results import facts
-from napari_ips.widgets.retouching import OPACITY, Retouching
+from napari_ips.widgets.retouch.retouching import OPACITY, Retouching
 
 PEEK_KEY, PICK_KEY = "S", "D"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_ips.errors import IPSError
 from napari_ips.files import plainly_written, written_whole
-from napari_ips.surface import SurfaceMesh
+from napari_ips.surface.mesh import SurfaceMesh
 
 SUFFIXES = (".obj", ".ply")
 

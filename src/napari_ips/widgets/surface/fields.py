@@ -16,8 +16,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_ips.widgets.reliefs import ZScale
 from napari_ips.widgets.results import facts
+from napari_ips.widgets.surface.reliefs import ZScale
 
 
 class SurfaceFields(QWidget):

@@ -11,7 +11,7 @@ from napari.layers import Image, Layer
 from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
-from napari_ips.surface import MAX_VERTICES, SurfaceMesh, as_texture, surface_mesh
+from napari_ips.surface.mesh import MAX_VERTICES, SurfaceMesh, as_texture, surface_mesh
 from napari_ips.widgets.results import facts, role_of, siblings, source_of
 from napari_ips.widgets.stacks import level_zero, stack_of
 

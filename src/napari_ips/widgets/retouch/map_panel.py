@@ -21,9 +21,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ips.errors import IPSError
-from napari_ips.widgets.maps import apply_map, layers_of_map, save_map
 from napari_ips.widgets.results import facts
-from napari_ips.widgets.retouching import Retouching
+from napari_ips.widgets.retouch.maps import apply_map, layers_of_map, save_map
+from napari_ips.widgets.retouch.retouching import Retouching
 from napari_ips.widgets.stacks import stack_of, z_axis_of
 
 _FILES = "Index maps (*.ome.tif *.ome.tiff *.tif *.tiff *.png *.zarr)"

@@ -24,9 +24,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ips.errors import IPSError
-from napari_ips.widgets.compare_choices import Choice, Choices
-from napari_ips.widgets.compare_panel import ViewPanel
-from napari_ips.widgets.comparisons import (
+from napari_ips.widgets.compare.choices import Choice, Choices
+from napari_ips.widgets.compare.comparisons import (
     TITLES,
     Subject,
     Task,
@@ -36,6 +35,7 @@ from napari_ips.widgets.comparisons import (
     subject_of,
     task_for,
 )
+from napari_ips.widgets.compare.panel import ViewPanel
 from napari_ips.widgets.results import facts, role_of
 from napari_ips.widgets.stacks import z_axis_of
 

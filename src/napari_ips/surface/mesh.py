@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_ips.errors import IPSError
-from napari_ips.heights import average_squares, smooth_heights, square_centres
+from napari_ips.surface.heights import average_squares, smooth_heights, square_centres
 
 # What a viewer turns fluently without a graphics card; the texture has the detail.
 MAX_VERTICES = 150_000

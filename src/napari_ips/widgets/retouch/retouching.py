@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_ips.errors import IPSError
-from napari_ips.widgets.edits import Edits, Follower, Pixels, as_planes
 from napari_ips.widgets.results import KEY, facts, role_of, siblings, source_of
+from napari_ips.widgets.retouch.edits import Edits, Follower, Pixels, as_planes
 from napari_ips.widgets.stacks import axes_of, level_zero, stack_of
 
 if TYPE_CHECKING:
