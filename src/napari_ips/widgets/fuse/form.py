@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +67,7 @@ class FuseForm(QWidget):
         self._viewer = viewer
         self._base = config
         self._quiet = False
+        self._followed: Image | None = None
         self._weights = {config.weights: ""}
         self._make_fields()
         self._lay_out()
@@ -140,7 +140,7 @@ class FuseForm(QWidget):
             elif images:
                 self.layer.value = images[-1]
             if self.layer.value != chosen:
-                self._update_z_axis()
+                self._take_layer()
             self._update_others()
 
     def _make_fields(self) -> None:
@@ -194,10 +194,9 @@ class FuseForm(QWidget):
         events = self._viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
             event.connect(self._layers_changed)
-            # The viewer outlives the fields.
-            forget = partial(event.disconnect, self._layers_changed)
-            self.destroyed.connect(lambda _, forget=forget: forget())
-        self.layer.changed.connect(self._on(self._update_z_axis))
+        # Viewer and layers outlive the fields.
+        self.destroyed.connect(lambda _: self._forget())
+        self.layer.changed.connect(self._on(self._take_layer))
         self.z_axis.changed.connect(self._on(self._update_lengths))
         self.quality.changed.connect(self._on(self._apply_quality))
         self.weights.changed.connect(self._on(self._browse_weights))
@@ -205,6 +204,12 @@ class FuseForm(QWidget):
         self.channels.changed.connect(self._on(lambda: None))
         self.slices.valueChanged.connect(self._on(lambda: None))
         self.others.itemChanged.connect(self._on(lambda: None))
+
+    def _forget(self) -> None:
+        events = self._viewer.layers.events
+        for event in (events.inserted, events.removed, events.renamed):
+            event.disconnect(self._layers_changed)
+        self._follow_axes(None)
 
     def _layers_changed(self) -> None:
         self.update_layers()
@@ -231,6 +236,24 @@ class FuseForm(QWidget):
         finally:
             self._quiet = False
         self.changed.emit()
+
+    def _take_layer(self) -> None:
+        self._follow_axes(self.layer.value)
+        self._update_z_axis()
+
+    def _follow_axes(self, layer: Image | None) -> None:
+        """Learn when the axes of a layer get other labels or lengths."""
+        if self._followed is not None:
+            for event in _axes_events(self._followed):
+                event.disconnect(self._axes_changed)
+        self._followed = layer
+        if layer is not None:
+            for event in _axes_events(layer):
+                event.connect(self._axes_changed)
+
+    def _axes_changed(self) -> None:
+        with self._at_once():
+            self._update_z_axis()
 
     def _update_z_axis(self) -> None:
         layer = self.layer.value
@@ -340,6 +363,10 @@ class FuseForm(QWidget):
             if all(values[field] == value for field, value in chosen.items())
         ]
         self.quality.value = names[0] if names else _CUSTOM
+
+
+def _axes_events(layer: Image) -> tuple[Any, ...]:
+    return layer.events.axis_labels, layer.events.data
 
 
 def _short(name: str) -> str:

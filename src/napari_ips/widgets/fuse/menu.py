@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
@@ -56,7 +57,7 @@ class ToolsButton(QPushButton):
         self._viewer.window.add_plugin_dock_widget("napari-ips", name)
 
     def _save(self) -> None:
-        from napari_ips.widgets.save import save_layer
+        from napari_ips.widgets.save import picture_of, save_picture
 
         fused = self._fused
         assert fused is not None, "else it could not be chosen"
@@ -68,13 +69,22 @@ class ToolsButton(QPushButton):
         )
         if not path:
             return
-        try:
-            # The dialog has asked already whether what is there may go.
-            save_layer(fused, Path(path), overwrite=True)
-        except IPSError as error:
-            show_error(str(error))
-        else:
-            show_info(f"Saved as {path}.")
+        picture = picture_of([fused])
+
+        def save() -> str:
+            try:
+                # The dialog has asked already whether what is there may go.
+                save_picture(picture, Path(path), overwrite=True)
+            except IPSError as error:
+                return str(error)
+            return ""
+
+        def tell(problem: str) -> None:
+            show_error(problem) if problem else show_info(f"Saved as {path}.")
+
+        worker = create_worker(save, _progress={"desc": f"Saving {fused.name}"})
+        worker.returned.connect(tell)
+        worker.start()
 
 
 class MoreButton(QPushButton):
