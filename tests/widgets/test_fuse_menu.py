@@ -205,3 +205,29 @@ def test_stack_of_files_of_ours_has_a_command_line_too(viewer, simulated, widget
     write_stack(path, simulated.stack)
     viewer.open(path, plugin="napari")
     assert copied(widget, "Copy as command line").startswith("napari-ips fuse ")
+
+
+def test_the_selected_result_is_saved_from_the_file_menu(
+    make_napari_viewer_proxy, simulated, chooses, qtbot, tmp_path
+):
+    from napari._app_model import get_app_model
+
+    viewer = make_napari_viewer_proxy()
+    viewer.add_image(
+        simulated.truth, name="f", metadata={"napari-ips": {"role": "fused", "run": "1"}}
+    )
+    chooses(tmp_path / "f")
+    get_app_model().commands.execute_command("napari-ips.save_result")
+    saved = tmp_path / "f.ome.tif"
+    qtbot.waitUntil(saved.exists, timeout=20_000)
+    np.testing.assert_array_equal(tifffile.imread(saved), simulated.truth)
+
+
+def test_what_is_no_result_is_not_saved_as_one(make_napari_viewer_proxy, simulated):
+    from napari._app_model import get_app_model
+    from napari.utils.notifications import notification_manager
+
+    make_napari_viewer_proxy().add_image(simulated.stack)
+    notification_manager.records.clear()
+    get_app_model().commands.execute_command("napari-ips.save_result")
+    assert "Select a fused image" in str(notification_manager.records[-1].message)

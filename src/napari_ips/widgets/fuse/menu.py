@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
@@ -18,6 +17,7 @@ from napari_ips.widgets.fuse.form import FuseForm
 from napari_ips.widgets.fuse.reproduce import as_command, as_python
 from napari_ips.widgets.fuse.state import FuseState
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
+from napari_ips.widgets.save_dialog import save_with_dialog
 
 if TYPE_CHECKING:
     import napari
@@ -57,34 +57,8 @@ class ToolsButton(QPushButton):
         self._viewer.window.add_plugin_dock_widget("napari-ips", name)
 
     def _save(self) -> None:
-        from napari_ips.widgets.save import picture_of, save_picture
-
-        fused = self._fused
-        assert fused is not None, "else it could not be chosen"
-        path, _ = QFileDialog.getSaveFileName(
-            self,
-            "Save fused image",
-            f"{fused.name}.ome.tif",
-            "OME-TIFF (*.ome.tif);;OME-Zarr (*.ome.zarr);;TIFF (*.tif);;PNG (*.png)",
-        )
-        if not path:
-            return
-        picture = picture_of([fused])
-
-        def save() -> str:
-            try:
-                # The dialog has asked already whether what is there may go.
-                save_picture(picture, Path(path), overwrite=True)
-            except IPSError as error:
-                return str(error)
-            return ""
-
-        def tell(problem: str) -> None:
-            show_error(problem) if problem else show_info(f"Saved as {path}.")
-
-        worker = create_worker(save, _progress={"desc": f"Saving {fused.name}"})
-        worker.returned.connect(tell)
-        worker.start()
+        assert self._fused is not None, "else it could not be chosen"
+        save_with_dialog(self._fused, self)
 
 
 class MoreButton(QPushButton):

@@ -93,10 +93,11 @@ class FusionRun(QObject):
             self._layers.begin(self._pictures)
             self._viewer.layers.events.removed.connect(self._stop_without_layer)
             self._timer.start()
+        self.told.emit(event)
+        # Last, for napari lets other events come in between.
         if self._bar.total != event.total:
             self._bar.reset(total=event.total)
         self._bar.update(event.done - self._bar.n)
-        self.told.emit(event)
 
     def _show_tiles(self) -> None:
         if self._layers is not None:
