@@ -13,8 +13,6 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
-    QListWidget,
-    QListWidgetItem,
     QWidget,
 )
 from superqt import QLabeledRangeSlider
@@ -22,13 +20,13 @@ from superqt import QLabeledRangeSlider
 from napari_ips.config import QUALITIES, FuseConfig
 from napari_ips.widgets.fuse.advanced import AdvancedForm, narrow
 from napari_ips.widgets.fuse.notes import FieldNote
+from napari_ips.widgets.fuse.others import OtherLayers
 from napari_ips.widgets.fuse.state import FuseState
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
 from napari_ips.widgets.results import role_of
 from napari_ips.widgets.stacks import (
     axes_of,
     axis_name,
-    fits,
     is_labelled,
     level_zero,
     z_axis_of,
@@ -88,7 +86,7 @@ class FuseForm(QWidget):
             layer=self.layer.value,
             z_axis=self.z_axis.value,
             slices=self._chosen_slices(),
-            others=tuple(self._ticked()),
+            others=tuple(self.others.ticked()),
             reference=None if reference in (None, _EACH) else reference,
             config=self.config(),
             output=self.advanced.output_path,
@@ -149,7 +147,7 @@ class FuseForm(QWidget):
         self.slices = QLabeledRangeSlider(Qt.Horizontal)
         self.slices.setEdgeLabelMode(QLabeledRangeSlider.EdgeLabelMode.NoLabel)
         self.channels = ComboBox(nullable=True, choices=[])
-        self.others = QListWidget()
+        self.others = OtherLayers()
         self.weights = ComboBox(choices=list(self._weights))
         self.quality = ComboBox(
             choices=[
@@ -295,35 +293,13 @@ class FuseForm(QWidget):
         self._show("channels", self.channels.native, channels > 1)
 
     def _update_others(self) -> None:
-        layer = self.layer.value
-        ticked = self._ticked()
-        self.others.clear()
-        fitting = [
-            other
-            for other in self._viewer.layers
-            if isinstance(other, Image)
-            and layer is not None
-            and not role_of(other)
-            and fits(layer, other)
-        ]
-        for other in fitting:
-            item = QListWidgetItem(other.name)
-            item.setData(Qt.UserRole, other)
-            item.setFlags(item.flags() | Qt.ItemIsUserCheckable)
-            item.setCheckState(Qt.Checked if other in ticked else Qt.Unchecked)
-            self.others.addItem(item)
-        rows = min(3, len(fitting))
-        self.others.setFixedHeight(rows * max(18, self.others.sizeHintForRow(0)) + 6)
-        self._show("others", self.others, bool(fitting))
+        self.others.offer(self.layer.value, self._viewer.layers)
+        self._show("others", self.others, self.others.count() > 0)
 
     def _show(self, name: str, field: QWidget, shown: bool) -> None:
         self._form.setRowVisible(field, shown)
         if not shown:
             self._notes[name].tell("")
-
-    def _ticked(self) -> list[Image]:
-        items = [self.others.item(n) for n in range(self.others.count())]
-        return [i.data(Qt.UserRole) for i in items if i.checkState() == Qt.Checked]
 
     def _chosen_slices(self) -> tuple[int, int]:
         first, last = self.slices.value()
