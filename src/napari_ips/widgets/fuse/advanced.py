@@ -64,7 +64,8 @@ class AdvancedForm(QWidget):
         self.output = _combo("output", ("In memory", _MEMORY), ("OME-Zarr folder", _FILE))
         self.path = QLineEdit()
         self.browse = QPushButton("…")
-        self.output_note = FieldNote()
+        self.notes = {"device": FieldNote(), "output": FieldNote()}
+        self._known: Mapping[str, str] | None = None
         self._lay_out()
         self._connect()
 
@@ -74,6 +75,14 @@ class AdvancedForm(QWidget):
         if self.output.value == _MEMORY:
             return None
         return Path(self.path.text().strip()).expanduser()
+
+    def device_problem(self) -> str:
+        """Say what is wrong with the device that is chosen; "" if nothing is."""
+        device = self.device.value
+        kinds = {name.split(":")[0] for name in self._known} if self._known else set()
+        if self._known is None or device == "auto" or device in {*self._known, *kinds}:
+            return ""
+        return f"There is no device {device} here; choose another, or Automatic."
 
     def values(self) -> dict[str, Any]:
         """Return the settings that the fields stand for."""
@@ -101,6 +110,7 @@ class AdvancedForm(QWidget):
 
     def set_devices(self, devices: Mapping[str, str], automatic: str) -> None:
         """Offer devices, and say what computes by itself."""
+        self._known = devices
         chosen = self.device.value
         offered = [("Automatic", "auto"), *((f"{d}: {n}", d) for d, n in devices.items())]
         if chosen != "auto" and chosen not in devices:
@@ -125,6 +135,7 @@ class AdvancedForm(QWidget):
         form.addRow("&Tiles", self.tile.native)
         form.addRow("&Precision", self.precision.native)
         form.addRow("D&evice", self.device.native)
+        form.addRow(self.notes["device"])
         form.addRow("", self.computes_on)
         form.addRow("&Result", self.output.native)
         place = QHBoxLayout()
@@ -135,7 +146,7 @@ class AdvancedForm(QWidget):
         self._place.setLayout(place)
         place.setContentsMargins(0, 0, 0, 0)
         form.addRow(self._place)
-        form.addRow(self.output_note)
+        form.addRow(self.notes["output"])
         for name in ("auto_smoothing", "smoothing", "both_orders", "skip"):
             getattr(self, name).tooltip = TOOLTIPS[name]
         self.path.setPlaceholderText("fused.ome.zarr")

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Widget
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QFileDialog,
     QFormLayout,
     QWidget,
 )
 from superqt import QLabeledRangeSlider
 
 from napari_ips.config import QUALITIES, FuseConfig
+from napari_ips.errors import IPSError
 from napari_ips.widgets.fuse.advanced import AdvancedForm, narrow
 from napari_ips.widgets.fuse.notes import FieldNote
 from napari_ips.widgets.fuse.others import OtherLayers
 from napari_ips.widgets.fuse.state import FuseState
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
+from napari_ips.widgets.fuse.weights import WeightsBox
 from napari_ips.widgets.results import role_of
 from napari_ips.widgets.stacks import (
     axes_of,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from napari_ips.widgets.fuse.surroundings import Surroundings
 
 _EACH = -1
-_BROWSE = "\n"
 _CUSTOM = "custom"
 
 
@@ -66,7 +65,6 @@ class FuseForm(QWidget):
         self._base = config
         self._quiet = False
         self._followed: Image | None = None
-        self._weights = {config.weights: ""}
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -102,24 +100,32 @@ class FuseForm(QWidget):
         """Put settings into the fields; those that have no field are kept as well."""
         with self._at_once():
             self._base = config
-            self._weights.setdefault(config.weights, "a file of yours")
-            self._update_weights(config.weights)
+            self.weights.choose(config.weights)
             self.advanced.set_values(config)
             self._update_quality()
 
     def set_surroundings(self, found: Surroundings) -> None:
         """Offer the weights and devices that there are."""
         with self._at_once():
-            files = {n: t for n, t in self._weights.items() if Path(n).is_file()}
-            self._weights = found.weights | files
-            self._update_weights(self.weights.value)
+            self.weights.offer(found.weights)
             self.advanced.set_devices(found.devices, found.automatic)
+
+    def problems(self) -> dict[str, str]:
+        """Return what cannot work, in plain words, by the name of the field."""
+        try:
+            found = self.state().problems()
+        except IPSError as error:
+            return {"quality": str(error)}
+        known = {
+            "weights": self.weights.problem(),
+            "device": self.advanced.device_problem(),
+        }
+        return found | {field: told for field, told in known.items() if told}
 
     def show_problems(self, problems: dict[str, str]) -> None:
         """Say beside the fields what cannot work."""
-        for name, note in self._notes.items():
+        for name, note in (self._notes | self.advanced.notes).items():
             note.tell(problems.get(name, ""))
-        self.advanced.output_note.tell(problems.get("output", ""))
 
     def update_layers(self) -> None:
         """Offer the images of the viewer; the active one, if nothing was chosen yet."""
@@ -148,7 +154,7 @@ class FuseForm(QWidget):
         self.slices.setEdgeLabelMode(QLabeledRangeSlider.EdgeLabelMode.NoLabel)
         self.channels = ComboBox(nullable=True, choices=[])
         self.others = OtherLayers()
-        self.weights = ComboBox(choices=list(self._weights))
+        self.weights = WeightsBox(self._base.weights)
         self.quality = ComboBox(
             choices=[
                 ("Fast: a third of the time, less detail", "fast"),
@@ -159,9 +165,10 @@ class FuseForm(QWidget):
             value="balanced",
         )
         self.advanced = AdvancedForm()
-        for name in ("layer", "z_axis", "channels", "weights", "quality"):
+        for name in ("layer", "z_axis", "channels", "quality"):
             getattr(self, name).tooltip = TOOLTIPS[name]
-            narrow(getattr(self, name))
+        for field in (self.layer, self.z_axis, self.channels, self.weights, self.quality):
+            narrow(field)
         self.slices.setToolTip(TOOLTIPS["slices"])
         self.others.setToolTip(TOOLTIPS["others"])
 
@@ -197,7 +204,7 @@ class FuseForm(QWidget):
         self.layer.changed.connect(self._on(self._take_layer))
         self.z_axis.changed.connect(self._on(self._update_lengths))
         self.quality.changed.connect(self._on(self._apply_quality))
-        self.weights.changed.connect(self._on(self._browse_weights))
+        self.weights.changed.connect(self._on(self.weights.follow))
         self.advanced.changed.connect(self._on(self._update_quality))
         self.channels.changed.connect(self._on(lambda: None))
         self.slices.valueChanged.connect(self._on(lambda: None))
@@ -305,26 +312,6 @@ class FuseForm(QWidget):
         first, last = self.slices.value()
         return int(first), int(last) + 1
 
-    def _update_weights(self, chosen: str) -> None:
-        self.weights.choices = [
-            *((_short(name), name) for name in self._weights),
-            ("Browse…", _BROWSE),
-        ]
-        self.weights.value = chosen
-        told = self._weights.get(chosen, "")
-        self.weights.tooltip = TOOLTIPS["weights"] + (f"\n{chosen}: {told}" if told else "")
-
-    def _browse_weights(self) -> None:
-        chosen = self.weights.value
-        if chosen == _BROWSE:
-            chosen, _ = QFileDialog.getOpenFileName(
-                self, "Weights of napari-ips", "", "Weights (*.safetensors)"
-            )
-            chosen = chosen or self._base.weights
-            self._weights.setdefault(chosen, "a file of yours")
-        self._base = self._base.model_copy(update={"weights": chosen})
-        self._update_weights(chosen)
-
     def _apply_quality(self) -> None:
         if self.quality.value in QUALITIES:
             values = self._base.model_dump() | self.advanced.values()
@@ -343,7 +330,3 @@ class FuseForm(QWidget):
 
 def _axes_events(layer: Image) -> tuple[Any, ...]:
     return layer.events.axis_labels, layer.events.data
-
-
-def _short(name: str) -> str:
-    return Path(name).name if name.endswith(".safetensors") else name

@@ -80,11 +80,10 @@ class MoreButton(QPushButton):
 
     def _copy(self, as_text: Callable[[FuseState], str]) -> None:
         try:
-            state = self._form.state()
-            problems = state.problems()
+            problems = self._form.problems()
             if problems:
                 raise IPSError(next(iter(problems.values())))
-            text = as_text(state)
+            text = as_text(self._form.state())
         except IPSError as error:
             show_error(str(error))
             return

@@ -89,7 +89,6 @@ class FuseState:
             "z_axis": self._z_problem(),
             "slices": self._slices_problem(),
             "others": self._others_problem(),
-            "weights": _weights_problem(self.config.weights),
             "output": self._output_problem(),
         }
         return {field: told for field, told in found.items() if told}
@@ -139,12 +138,4 @@ def _layer_problem(layer: Image) -> str:
     kind = np.dtype(level_zero(layer).dtype)
     if kind.kind not in "iuf":
         return f"Its values are {kind}; integers or floats can be fused."
-    return ""
-
-
-def _weights_problem(name: str) -> str:
-    """Look only at whether a file is there: registered names come from the registry."""
-    path = Path(name)
-    if path.suffix == ".safetensors" and not path.is_file():
-        return f"There is no file {path.name} any more; choose other weights."
     return ""

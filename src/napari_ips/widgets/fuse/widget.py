@@ -98,12 +98,9 @@ class FuseWidget(QWidget):
 
     def _check(self) -> None:
         """Say what cannot work, before anybody tries."""
-        try:
-            problems = self.form.state().problems()
-        except IPSError as error:
-            problems = {"quality": str(error)}
+        problems = self.form.problems()
         self.form.show_problems(problems)
-        if "output" in problems:
+        if problems.keys() & self.form.advanced.notes.keys():
             self.advanced_box.expand(animate=False)
         if self._run is None:
             self.run_button.setEnabled(not problems)
