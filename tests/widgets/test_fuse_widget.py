@@ -11,6 +11,7 @@ from napari.components import ViewerModel
 from napari_ips import FuseConfig, IPSError, fuse_stack
 from napari_ips.config import QUALITIES
 from napari_ips.widgets.fuse import FuseWidget
+from napari_ips.widgets.fuse.surroundings import Surroundings
 
 
 def noise(*shape):
@@ -69,7 +70,7 @@ def names(field):
 
 
 def messages(widget):
-    return widget.form.state().problems()
+    return widget.form.problems()
 
 
 def test_without_a_stack_it_says_what_to_open(open_widget):
@@ -221,6 +222,18 @@ def test_weights_that_are_gone_are_refused(stack_layer, open_widget, tmp_path):
     widget.form.set_config(FuseConfig(weights=str(path)))
     assert "no file mine.safetensors" in messages(widget)["weights"]
     assert not widget.run_button.isEnabled()
+
+
+def test_what_is_not_on_this_machine_is_refused(stack_layer, open_widget):
+    widget = open_widget()
+    widget.form.set_config(FuseConfig(weights="lost", device="cuda:3"))
+    assert messages(widget) == {}
+    widget.form.set_surroundings(Surroundings({"default": ""}, {"cpu": "x86"}, "cpu"))
+    assert "no weights lost" in messages(widget)["weights"]
+    assert "no device cuda:3" in messages(widget)["device"]
+    assert not widget.run_button.isEnabled()
+    widget.form.set_config(FuseConfig())
+    assert widget.run_button.isEnabled()
 
 
 @pytest.mark.parametrize(
