@@ -173,14 +173,14 @@ def test_a_result_is_explained_with_the_settings_of_its_run(
 
 def test_the_last_click_wins(viewer, dock, qtbot, monkeypatch):
     begun, go_on = threading.Event(), threading.Event()
-    known = core.measure
+    known = core.prepare
 
     def slow(*args: Any) -> Any:
         begun.set()
         go_on.wait(10)
         return known(*args)
 
-    monkeypatch.setattr(core, "measure", slow)
+    monkeypatch.setattr(core, "prepare", slow)
     answers: list[str] = []
     dock._finder.answered.connect(lambda answer: answers.append(answer.question.name))
     click(viewer, 10, 10)
@@ -197,14 +197,14 @@ def test_the_last_click_wins(viewer, dock, qtbot, monkeypatch):
 @pytest.mark.parametrize("how", ["cancel", "hide", "remove layer", "close"])
 def test_work_ends_when_it_is_no_longer_wanted(viewer, dock, qtbot, monkeypatch, how):
     begun, go_on = threading.Event(), threading.Event()
-    known = core.measure
+    known = core.prepare
 
     def slow(*args: Any) -> Any:
         begun.set()
         go_on.wait(10)
         return known(*args)
 
-    monkeypatch.setattr(core, "measure", slow)
+    monkeypatch.setattr(core, "prepare", slow)
     answers: list[Any] = []
     dock._finder.answered.connect(answers.append)
     finder = dock._finder

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.events import Begun, ProgressCallback, TileDone
-from napari_ips.fusion.compute import Telling, Workers, load_network, stoppable
+from napari_ips.fusion.compute import Workers, load_network, stoppable
 from napari_ips.fusion.fuser import EvidenceInMemory, StackFuser
 from napari_ips.fusion.memory import TOO_LITTLE, free_memory
-from napari_ips.fusion.plan import MAPS, Plan, Plane
+from napari_ips.fusion.plan import MAPS, Plan
 from napari_ips.fusion.spool import spooled
-from napari_ips.fusion.survey import LevelInMemory, fill_level, measure
+from napari_ips.fusion.survey import LevelInMemory, prepare
 from napari_ips.io import LazyStack
-from napari_ips.network import CrossImageFusionNetwork
 
 
 @dataclass(frozen=True)
@@ -100,32 +99,15 @@ def _fuse(plan: Plan, stop: threading.Event, callback: ProgressCallback) -> Fuse
     device = next(network.parameters()).device
     with Workers(device, asked=stop) as workers:
         for plane in plan.planes:
-            fuser = open_plane(plan, plane, network, workers, callback)
+            settings, level = prepare(plan, plane, workers, callback, LevelInMemory)
+            kept = EvidenceInMemory()
+            fuser = StackFuser(network, settings, plan.readers(plane), level, kept, workers)
             for tile, part in workers.tiles(fuser.fuse, plan.tiles):
                 plan.put(arrays, plane, tile, part)
                 done += 1
                 place = (plane.t, plane.c, *tile.in_image(plan.image_shape))
                 callback(TileDone("fusing", done, total, *place))
     return FusedArrays(**arrays)
-
-
-def open_plane(
-    plan: Plan,
-    plane: Plane,
-    network: CrossImageFusionNetwork,
-    workers: Workers,
-    callback: ProgressCallback,
-) -> StackFuser:
-    """Measure one z-stack, and return what fuses its tiles."""
-    readers, shape, tiles = plan.readers(plane), plan.image_shape, plan.tiles
-    telling = Telling(workers, "measuring", len(tiles), callback)
-    settings = measure(readers[0], plan.slices, shape, tiles, plan.config, telling)
-    level = None
-    if 2 * plan.top in settings.scales:
-        level = LevelInMemory(plan.slices, shape, 2 * plan.top)
-        telling = Telling(workers, "scaling down", len(tiles), callback)
-        fill_level(readers[0], tiles, level, settings, telling)
-    return StackFuser(network, settings, readers, level, EvidenceInMemory(), workers)
 
 
 def _arrays(plan: Plan) -> dict[str, NDArray[Any]]:

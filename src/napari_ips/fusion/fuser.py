@@ -18,7 +18,16 @@ from napari_ips.fusion.memory import whole_or_quarters
 from napari_ips.fusion.scales import Evidence
 from napari_ips.fusion.settings import FusionSettings
 from napari_ips.fusion.survey import CoarseLevel, Kept, Reader, read_scaled, scaled_down
-from napari_ips.fusion.tiles import Area, Core, children, parent, scaled, within
+from napari_ips.fusion.tiles import (
+    Area,
+    Core,
+    children,
+    clipped,
+    parent,
+    scaled,
+    times,
+    within,
+)
 from napari_ips.fusion.window import core_evidence, window
 from napari_ips.network import CrossImageFusionNetwork
 
@@ -171,8 +180,8 @@ class StackFuser:
         if self.level is not None and core.scale >= self.level.scale:
             factor = core.scale // self.level.scale
             whole = scaled(self.settings.shape, self.level.scale)
-            return scaled_down(self.level.read(_times(area, factor, whole)), factor)
-        pixels = _times(area, core.scale, self.settings.shape)
+            return scaled_down(self.level.read(clipped(times(area, factor), whole)), factor)
+        pixels = clipped(times(area, core.scale), self.settings.shape)
         return read_scaled(read, pixels, core.scale, self.settings)
 
     def _surroundings(self, tile: Core) -> Area:
@@ -180,7 +189,7 @@ class StackFuser:
         if tile.scale == 1:
             return window(tile, self.settings)
         inner = [self._surroundings(child) for child in children(tile, self.settings.shape)]
-        own = _times(window(tile, self.settings), tile.scale, self.settings.shape)
+        own = clipped(times(window(tile, self.settings), tile.scale), self.settings.shape)
         y, x = (
             slice(min(p.start for p in parts), max(p.stop for p in parts))
             for parts in zip(own, *inner, strict=True)
@@ -210,12 +219,3 @@ def _parts(
 ) -> tuple[NDArray[Any], list[NDArray[Any]]]:
     first, *others = (read(*area) for read in readers)
     return first, others
-
-
-def _times(area: Area, factor: int, shape: tuple[int, int]) -> Area:
-    """Return an area in pixels ``factor`` times as small, of an image of ``shape``."""
-    y, x = (
-        slice(part.start * factor, min(part.stop * factor, length))
-        for part, length in zip(area, shape, strict=True)
-    )
-    return y, x

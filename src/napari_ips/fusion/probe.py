@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,14 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress, ProgressCallback
-from napari_ips.fusion.compute import Runner, Stopped, Telling, Workers, load_network
+from napari_ips.fusion.compute import Workers, load_network, stoppable
 from napari_ips.fusion.focus import focus_curve, sub_slice_depth
 from napari_ips.fusion.fuser import StackFuser
-from napari_ips.fusion.memory import tile_edge
-from napari_ips.fusion.scales import Evidence, scales_for
-from napari_ips.fusion.settings import finite
-from napari_ips.fusion.survey import LevelInMemory, fill_level, measure
-from napari_ips.fusion.tiles import CORE, Area, Core, Shape, cores, within
+from napari_ips.fusion.plan import Plan, Plane
+from napari_ips.fusion.scales import Evidence
+from napari_ips.fusion.settings import finite, scales_of
+from napari_ips.fusion.survey import LevelInMemory, prepare
+from napari_ips.fusion.tiles import Area, Core, cores, is_empty, over, overlap, within
 from napari_ips.intensity import FloatImage
 from napari_ips.io import LazyStack
 
@@ -57,16 +57,9 @@ class FocusProbe:
     def __init__(
         self, stack: LazyStack, t: int, c: int, z: tuple[int, int], config: FuseConfig
     ) -> None:
-        if not 0 <= z[0] < z[1] <= stack.shape[2]:
-            raise IPSError(
-                f"{stack.name} has {stack.shape[2]} slices, counted from 0; "
-                f"{z[0]}:{z[1]} are not among them."
-            )
-        self.slices = z[1] - z[0]
-        self.shape: Shape = stack.shape[3:]
-        self._stack = stack
-        self._place = t, c, slice(*z)
-        self._config = config
+        self._plan = Plan.of(stack, z, None, config)
+        self._plane = Plane(t, c)
+        self._shape = self._plan.image_shape
         self._fuser: StackFuser | None = None
         self._one_caller = threading.Lock()
 
@@ -88,15 +81,14 @@ class FocusProbe:
     @property
     def ready(self) -> bool:
         """Whether the stack was measured, so that a curve takes but a moment."""
-        return self._fuser is not None or self.slices == 1
+        return self._fuser is not None or self._plan.slices == 1
 
     def scale_for(self, area: Area) -> int:
         """Return the finest scale at which an area is seen in a few parts.
 
         That of all scales at which the stack is fused, or the coarsest for a huge area.
         """
-        one_scale = self._config.strategy == "fold" or not self._config.regularise
-        scales = (1,) if one_scale else scales_for(self.shape)
+        scales = scales_of(self._plan.config, self._shape)
         inside = self._clipped(area)
         few = (k for k in scales if len(self._touched(inside, k)) <= _FEW)
         return next(few, scales[-1])
@@ -141,9 +133,10 @@ class FocusProbe:
             If `stop` was set.
         """
         area = self._clipped(area)
-        if self.slices == 1:
+        if self._plan.slices == 1:
             return np.zeros(1, np.float32)
         stop = stop or threading.Event()
+        callback = stoppable(callback, stop)
         with self._one_caller:
             fuser = self._prepared(stop, callback)
             if scale not in fuser.settings.scales:
@@ -151,33 +144,21 @@ class FocusProbe:
             device = next(fuser.network.parameters()).device
             with Workers(device, asked=stop) as workers:
                 fuser.workers = workers
-                curve = self._averaged(fuser, area, scale, stop, callback)
+                curve = self._averaged(fuser, area, scale, callback)
         curve[~self._has_values(area)] = np.nan
         return curve
 
-    def _prepared(
-        self, stop: threading.Event, callback: ProgressCallback | None
-    ) -> StackFuser:
+    def _prepared(self, stop: threading.Event, callback: ProgressCallback) -> StackFuser:
         """Measure the stack as `fuse_stack` does, unless that was done."""
         if self._fuser is not None:
             return self._fuser
-        network = load_network(self._config)
-        sample = max(1, self._stack.samples) * self._stack.dtype.itemsize
-        top = tile_edge(self._config, self.slices, sample) // CORE
-        tiles = cores(self.shape, top)
-        level = None
-        if 2 * top in scales_for(self.shape):
-            level = LevelInMemory(self.slices, self.shape, 2 * top)
+        plan, plane = self._plan, self._plane
+        network = load_network(plan.config)
         with Workers(next(network.parameters()).device, asked=stop) as workers:
-            runner = _telling(workers, "measuring", len(tiles), callback)
-            settings = measure(
-                self._read, self.slices, self.shape, tiles, self._config, runner
-            )
-            if level is not None:
-                runner = _telling(workers, "scaling down", len(tiles), callback)
-                fill_level(self._read, tiles, level, settings, runner)
+            settings, level = prepare(plan, plane, workers, callback, LevelInMemory)
+            kept = _LatestEvidence()
             self._fuser = StackFuser(
-                network, settings, [self._read], level, _LatestEvidence(), workers
+                network, settings, plan.readers(plane), level, kept, workers
             )
         return self._fuser
 
@@ -186,56 +167,45 @@ class FocusProbe:
         fuser: StackFuser,
         area: Area,
         scale: int,
-        stop: threading.Event,
-        callback: ProgressCallback | None,
+        callback: ProgressCallback,
     ) -> FloatImage:
         """Average the focus curve over an area, part by part."""
-        total, pixels = np.zeros(self.slices), 0
+        total, pixels = np.zeros(self._plan.slices), 0
         parts = self._touched(area, scale)
         for done, (core, touched) in enumerate(parts, start=1):
-            if stop.is_set():
-                raise Stopped
             evidence = fuser.evidence(core)
             assert evidence is not None, "its scale is one of the settings"
             curve = focus_curve(evidence.part(core.area).mean())
             inside = curve[:, *within(touched, core.area)]
             total += inside.double().sum((1, 2)).cpu().numpy()
             pixels += inside[0].numel()
-            if callback:
-                callback(Progress("comparing", done, len(parts)))
+            callback(Progress("comparing", done, len(parts)))
         return (total / pixels).astype(np.float32)
 
     def _touched(self, area: Area, scale: int) -> list[tuple[Core, Area]]:
         """Return the cores at a scale that an area touches, and which of their pixels."""
-        wanted = [slice(part.start // scale, -(-part.stop // scale)) for part in area]
-        found = []
-        for core in cores(self.shape, scale):
-            y, x = (
-                slice(max(a.start, b.start), min(a.stop, b.stop))
-                for a, b in zip(wanted, core.area, strict=True)
-            )
-            if y.start < y.stop and x.start < x.stop:
-                found.append((core, (y, x)))
-        return found
+        wanted = over(area, scale)
+        shared = [(core, overlap(wanted, core.area)) for core in cores(self._shape, scale)]
+        return [(core, part) for core, part in shared if not is_empty(part)]
 
     def _clipped(self, area: Area) -> Area:
         y, x = (
-            slice(*part.indices(n)[:2]) for part, n in zip(area, self.shape, strict=True)
+            slice(*part.indices(n)[:2]) for part, n in zip(area, self._shape, strict=True)
         )
-        if y.start >= y.stop or x.start >= x.stop:
-            height, width = self.shape
+        if is_empty((y, x)):
+            height, width = self._shape
             raise IPSError(f"The area lies outside the image of {width} x {height} pixels.")
         return y, x
 
     def _has_values(self, area: Area) -> NDArray[np.bool_]:
         """Tell which slices have a finite value in an area."""
-        valid = finite(self._read(*area)) if self._stack.dtype.kind == "f" else None
+        valid = None
+        if self._plan.stack.dtype.kind == "f":
+            (read,) = self._plan.readers(self._plane)
+            valid = finite(read(*area))
         if valid is None:
-            return np.ones(self.slices, bool)
+            return np.ones(self._plan.slices, bool)
         return np.asarray(valid.any(axis=(1, 2)))
-
-    def _read(self, y: slice, x: slice) -> NDArray[Any]:
-        return self._stack.read(*self._place, y, x)
 
 
 def best_slice(curve: ArrayLike) -> int:
@@ -273,9 +243,3 @@ class _LatestEvidence:
 
     def _bytes(self) -> int:
         return sum(known.sums.nbytes for known in self._known.values())
-
-
-def _telling(
-    workers: Workers, task: str, total: int, callback: ProgressCallback | None
-) -> Runner:
-    return Telling(workers, task, total, callback) if callback else workers

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 
-from napari_ips.fusion.tiles import Area, Shape, within
+from napari_ips.fusion.tiles import Area, Shape, times, within
 
 # The network also compares the slices at these fractions of the resolution, where a wide
 # blur is a small one; what it says there counts by this weight.
@@ -64,11 +64,7 @@ class Evidence:
     def enlarged(self, area: Area) -> Evidence:
         """Return the evidence at twice the resolution, for an area in those pixels."""
         large = F.interpolate(self.sums, scale_factor=2, mode="bilinear")
-        start = [2 * part.start for part in self.area]
-        y, x = (
-            slice(part.start - first, part.stop - first)
-            for part, first in zip(area, start, strict=True)
-        )
+        y, x = within(area, times(self.area, 2))
         return Evidence(large[..., y, x], area)
 
 

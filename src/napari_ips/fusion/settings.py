@@ -75,13 +75,12 @@ class FusionSettings:
         """
         intensities = IntensityRange.of(samples)
         noise = noise_level(intensities.normalise(centre))
-        one_scale = config.strategy == "fold" or not config.regularise
         return cls(
             config,
             shape,
             offset,
             intensities,
-            (1,) if one_scale else scales_for(shape),
+            scales_of(config, shape),
             config.smoothing or min(10.0, 0.6 + 80.0 * noise),
             config.temperature or min(2.0, 1.0 + 15.0 * noise),
         )
@@ -94,6 +93,12 @@ class FusionSettings:
         """
         scaled = (values - self.intensities.low) / self.intensities.width
         return scaled.clamp(*_LIMITS)
+
+
+def scales_of(config: FuseConfig, shape: Shape) -> tuple[int, ...]:
+    """Return the scales at which the slices of an image of ``shape`` are compared."""
+    one_scale = config.strategy == "fold" or not config.regularise
+    return (1,) if one_scale else scales_for(shape)
 
 
 def grey_values(stack: NDArray[Any], offset: float) -> Tensor:

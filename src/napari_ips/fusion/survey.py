@@ -13,11 +13,13 @@ from torch import Tensor
 
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
-from napari_ips.fusion.compute import Runner
+from napari_ips.events import ProgressCallback
+from napari_ips.fusion.compute import Runner, Telling
 from napari_ips.fusion.memory import whole_or_quarters
+from napari_ips.fusion.plan import Plan, Plane
 from napari_ips.fusion.scales import downscale
 from napari_ips.fusion.settings import FusionSettings, grey_values
-from napari_ips.fusion.tiles import Area, Core, Shape, scaled, within
+from napari_ips.fusion.tiles import Area, Core, Shape, over, scaled, within
 from napari_ips.intensity import FloatImage, luminance
 
 # Reads all slices of an area of the image: (n, h, w) or (n, h, w, colours).
@@ -57,6 +59,38 @@ class LevelInMemory:
     def write(self, area: Area, values: Tensor) -> None:
         """Put in a part."""
         self._values[:, *area] = values
+
+
+def prepare(
+    plan: Plan,
+    plane: Plane,
+    runner: Runner,
+    callback: ProgressCallback,
+    new_level: Callable[[int, Shape, int], CoarseLevel],
+) -> tuple[FusionSettings, CoarseLevel | None]:
+    """Measure a plane, and fill its coarse level if one of its scales needs it.
+
+    Parameters
+    ----------
+    plan : Plan
+    plane : Plane
+        One of its planes.
+    runner : Runner
+        That works on the tiles.
+    callback : callable
+        Called with `Progress` after each tile.
+    new_level : callable
+        Makes a level of a number of slices, a shape and a scale.
+    """
+    read, shape, tiles = plan.readers(plane)[0], plan.image_shape, plan.tiles
+    telling = Telling(runner, "measuring", len(tiles), callback)
+    settings = measure(read, plan.slices, shape, tiles, plan.config, telling)
+    if 2 * plan.top not in settings.scales:
+        return settings, None
+    level = new_level(plan.slices, shape, 2 * plan.top)
+    telling = Telling(runner, "scaling down", len(tiles), callback)
+    fill_level(read, tiles, level, settings, telling)
+    return settings, level
 
 
 def measure(
@@ -110,7 +144,7 @@ def fill_level(
         y, x = part.in_image(settings.shape)
         data = Kept(read, (y, x))
         values = read_scaled(data, (y, x), level.scale, settings)
-        level.write((_over(y, level.scale), _over(x, level.scale)), values)
+        level.write(over((y, x), level.scale), values)
 
     def fill_tile(tile: Core) -> None:
         whole_or_quarters(fill, tile, settings.shape)
@@ -151,10 +185,6 @@ def read_scaled(read: Reader, area: Area, factor: int, settings: FusionSettings)
         values = settings.normalised(grey_values(read(rows, x), settings.offset))
         strips.append(scaled_down(values, factor))
     return torch.cat(strips, dim=1)
-
-
-def _over(part: slice, scale: int) -> slice:
-    return slice(part.start // scale, -(-part.stop // scale))
 
 
 def _centre(shape: Shape) -> Area:

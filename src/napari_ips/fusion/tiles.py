@@ -37,11 +37,7 @@ class Core:
 
     def in_image(self, shape: Shape) -> Area:
         """Return the core in pixels of the image, which has ``shape``."""
-        y, x = (
-            slice(part.start * self.scale, min(part.stop * self.scale, length))
-            for part, length in zip(self.area, shape, strict=True)
-        )
-        return y, x
+        return clipped(times(self.area, self.scale), shape)
 
 
 def scaled(shape: Shape, scale: int) -> Shape:
@@ -85,11 +81,39 @@ def parent(core: Core, shape: Shape) -> Core:
 
 def grown(area: Area, margin: int, shape: Shape) -> Area:
     """Widen an area by ``margin`` pixels on every side, as far as ``shape`` goes."""
+    y, x = (slice(part.start - margin, part.stop + margin) for part in area)
+    return clipped((y, x), shape)
+
+
+def times(area: Area, factor: int) -> Area:
+    """Return an area in pixels ``factor`` times as small."""
+    y, x = (slice(part.start * factor, part.stop * factor) for part in area)
+    return y, x
+
+
+def over(area: Area, factor: int) -> Area:
+    """Return an area in pixels ``factor`` times as large: all that it touches."""
+    y, x = (slice(part.start // factor, -(-part.stop // factor)) for part in area)
+    return y, x
+
+
+def clipped(area: Area, shape: Shape) -> Area:
+    """Return what of an area lies in an image of ``shape`` pixels."""
+    return overlap(area, (slice(0, shape[0]), slice(0, shape[1])))
+
+
+def overlap(area: Area, other: Area) -> Area:
+    """Return the part that two areas share, which may be empty."""
     y, x = (
-        slice(max(0, part.start - margin), min(length, part.stop + margin))
-        for part, length in zip(area, shape, strict=True)
+        slice(max(one.start, two.start), min(one.stop, two.stop))
+        for one, two in zip(area, other, strict=True)
     )
     return y, x
+
+
+def is_empty(area: Area) -> bool:
+    """Tell whether an area holds no pixel."""
+    return any(part.start >= part.stop for part in area)
 
 
 def within(area: Area, outer: Area) -> Area:

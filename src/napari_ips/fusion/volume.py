@@ -14,7 +14,7 @@ from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.events import Begun, ProgressCallback, TileDone
 from napari_ips.files import plainly_written
-from napari_ips.fusion.compute import Runner, Telling, stoppable
+from napari_ips.fusion.compute import Runner, stoppable
 from napari_ips.fusion.engine import Engine
 from napari_ips.fusion.job import Job, with_position, work_folder
 from napari_ips.fusion.memory import TOO_LITTLE
@@ -23,7 +23,7 @@ from napari_ips.fusion.plan import MAPS, Plan, Plane
 from napari_ips.fusion.scratch import LevelOnDisk, load_settings, save_settings
 from napari_ips.fusion.spool import spooled
 from napari_ips.fusion.start import begin, has_to_run, locked, stopped_tile
-from napari_ips.fusion.survey import fill_level, measure
+from napari_ips.fusion.survey import prepare
 from napari_ips.fusion.tiles import Core
 from napari_ips.io import LazyStack, open_stacks, wrap_array
 
@@ -223,11 +223,6 @@ def _prepare(job: Job, plane: Plane, runner: Runner, callback: ProgressCallback)
         return
     with plainly_written(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    read, shape, tiles = job.readers(plane)[0], job.image_shape, job.tiles
-    telling = Telling(runner, "measuring", len(tiles), callback)
-    settings = measure(read, job.slices, shape, tiles, job.config, telling)
-    if 2 * job.top in settings.scales:
-        telling = Telling(runner, "scaling down", len(tiles), callback)
-        level = LevelOnDisk.create(folder, job.slices, shape, 2 * job.top)
-        fill_level(read, tiles, level, settings, telling)
+    on_disk = partial(LevelOnDisk.create, folder)
+    settings, _ = prepare(job, plane, runner, callback, on_disk)
     save_settings(folder, settings)

@@ -94,7 +94,8 @@ def core_evidence(
     def compare(pairs: list[int]) -> None:
         odds = compared(slices, pairs)
         for k, of_pair in zip(pairs, odds, strict=True):
-            both = _weighted(of_pair, slices[k], slices[k + 1], core.scale, settings)
+            known = settings.scales, settings.smoothing
+            both = weighted(of_pair, slices[k], slices[k + 1], core.scale, *known)
             sums[:, k] += both[:, y, x]
 
     if workers is None:
@@ -103,12 +104,6 @@ def core_evidence(
         share = max(1, -(-len(needed) // workers.count))
         workers.each(compare, [needed[k : k + share] for k in range(0, len(needed), share)])
     return Evidence(sums, area)
-
-
-def _weighted(
-    odds: Tensor, below: Tensor, above: Tensor, scale: int, settings: FusionSettings
-) -> Tensor:
-    return weighted(odds, below, above, scale, settings.scales, settings.smoothing)
 
 
 def _needed(slices: Tensor, skip: bool) -> list[int]:
@@ -160,7 +155,8 @@ def _fold(
         pair = torch.stack([running, slices[k]])
         odds = compared(pair, [0])[0]
         if settings.config.regularise:
-            sums = _weighted(odds, running, slices[k], 1, settings)
+            known = settings.scales, settings.smoothing
+            sums = weighted(odds, running, slices[k], 1, *known)
             odds = Evidence(sums[:, None], (slice(None), slice(None))).mean()[0]
         scores[k] = scores[:k].amax(0) + odds
         running = torch.where(odds > 0, slices[k], running)
