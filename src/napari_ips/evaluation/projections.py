@@ -120,8 +120,7 @@ class _Plane:
         return self.stack.shape[3:]
 
     def empty(self) -> Array:
-        colours = (self.stack.samples,) if self.stack.samples else ()
-        return np.empty((*self.shape, *colours), self.stack.dtype)
+        return np.empty((*self.shape, *self.stack.colours), self.stack.dtype)
 
     def tiles(self) -> list[Area]:
         rows, columns = (

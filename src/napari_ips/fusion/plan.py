@@ -139,8 +139,7 @@ class Plan:
         times, channels = self.stack.shape[:2]
         if name != "fused":
             return times, 1 if self.reference is not None else channels, *self.image_shape
-        colours = (self.stack.samples,) if self.stack.samples else ()
-        return times, channels, *self.image_shape, *colours
+        return times, channels, *self.image_shape, *self.stack.colours
 
     def dtype_of(self, name: str) -> np.dtype[Any]:
         """Return the dtype of a result."""

@@ -62,8 +62,7 @@ def take_slices(
     wanted = np.ones(shape, np.bool_) if where is None else where
     named = np.unique(index[wanted])
     _check_slices(stack, named)
-    colours = (stack.samples,) if stack.samples else ()
-    taken = np.zeros((*shape, *colours), stack.dtype)
+    taken = np.zeros((*shape, *stack.colours), stack.dtype)
     # Slices in one chunk are decoded together.
     depth = stack.chunk_shape[0]
     for chunk in np.unique(named // depth):
@@ -145,8 +144,7 @@ def fused_tiles(
 def empty_image(stack: LazyStack) -> NDArray[np.generic]:
     """Return zeros of the shape (T, C, Y, X) or (T, C, Y, X, colours) of a fused image."""
     times, channels, _, *image = stack.shape
-    colours = (stack.samples,) if stack.samples else ()
-    return np.zeros((times, channels, *image, *colours), stack.dtype)
+    return np.zeros((times, channels, *image, *stack.colours), stack.dtype)
 
 
 def fit_index(stack: LazyStack, index: ArrayLike) -> NDArray[np.integer]:

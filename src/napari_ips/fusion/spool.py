@@ -36,7 +36,6 @@ def spooled(
 
     folder, done = place / "input", place / "input-done"
     times, channels, _, height, width = stack.shape
-    colours = (stack.samples,) if stack.samples else ()
     if done.exists():
         copy: Any = zarr.open_array(folder, mode="r")
     else:
@@ -44,9 +43,9 @@ def spooled(
             copy = zarr.create_array(
                 folder,
                 # Slices that are not fused stay empty, and take no room.
-                shape=(*stack.shape, *colours),
+                shape=(*stack.shape, *stack.colours),
                 dtype=stack.dtype,
-                chunks=(1, 1, 1, min(height, _CHUNK), min(width, _CHUNK), *colours),
+                chunks=(1, 1, 1, min(height, _CHUNK), min(width, _CHUNK), *stack.colours),
                 overwrite=True,
             )
             # In whole chunks, so that each is decoded once, and not more than need be.

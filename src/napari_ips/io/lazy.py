@@ -84,6 +84,11 @@ class LazyStack:
         self._pixels = pixels
         self._position = position
 
+    @property
+    def colours(self) -> tuple[int, ...]:
+        """What colours add to the shape of an image: their number, or nothing."""
+        return (self.samples,) if self.samples else ()
+
     def read(self, t: int, c: int, z: slice, y: slice, x: slice) -> NDArray[Any]:
         """Read a window of some slices.
 
