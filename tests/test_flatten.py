@@ -99,6 +99,16 @@ def test_chunks_of_several_slices_are_decoded_once():
     assert len(decoded) == len(set(decoded)) == 8
 
 
+@pytest.mark.parametrize("method", ["slice", "window"])
+def test_a_slice_of_missing_values_is_never_the_sharpest(method):
+    array = noise(4, 30, 40, dtype="float32")
+    array[0] = np.nan
+    array[2] = np.inf
+    result = flatten(wrap_array(array, "ZYX"), method=method)
+    np.testing.assert_array_equal(result, WHOLE[method](array))
+    assert np.isfinite(result).all()
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_progress_ends_with_all_steps(method):
     seen = []

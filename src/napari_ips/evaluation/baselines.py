@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from napari_ips.errors import IPSError
 from napari_ips.evaluation.metrics import grey
+from napari_ips.fusion.blend import take
 
 Window = Literal["gaussian", "box"]
 Array = NDArray[Any]
@@ -116,7 +117,7 @@ def window_energy(
         sharper = energy > largest
         largest[sharper] = energy[sharper]
         index[sharper] = number
-    return Selection(_take(stack, index), index)
+    return Selection(take(stack, index), index)
 
 
 def rounded(mean: Array, dtype: np.dtype[Any]) -> Array:
@@ -132,9 +133,12 @@ def detail(image: Array, window: float, shape: Window, prefilter: float) -> Arra
 
 
 def squared_laplacian(image: Array) -> NDArray[np.float64]:
-    """Return the squared Laplacian (Y, X) of the luminance of an image (Y, X[, C])."""
-    squares: NDArray[np.float64] = ndimage.laplace(grey(image).astype(np.float64)) ** 2
-    return squares
+    """Return the squared Laplacian (Y, X) of the luminance of an image (Y, X[, C]).
+
+    It is 0 where values are missing (NaN or infinite), as there is no detail.
+    """
+    slope: NDArray[np.float64] = ndimage.laplace(grey(image).astype(np.float64))
+    return np.square(np.where(np.isfinite(slope), slope, 0))
 
 
 def _checked(stack: Array) -> Array:
@@ -159,12 +163,6 @@ def _windowed(values: Array, sigma: float, shape: Window) -> Array:
         edge = max(3, 2 * round((12**0.5 * sigma - 1) / 2) + 1)
         smooth = ndimage.uniform_filter(values, edge)
     return smooth
-
-
-def _take(stack: Array, index: NDArray[np.uint16]) -> Array:
-    rows, columns = np.ogrid[: index.shape[0], : index.shape[1]]
-    fused: Array = stack[index, rows, columns]
-    return fused
 
 
 def _sharpness(image: Array) -> float:
