@@ -8,7 +8,7 @@ import zarr
 
 from napari_ips import FuseConfig, IPSError, fuse_stack, fuse_to_file
 from napari_ips.events import Begun, TileDone
-from napari_ips.fusion import Stopped, fuse_to_arrays
+from napari_ips.fusion import Stopped, fuse_to_arrays, window
 from napari_ips.io import Metadata, wrap_array
 
 TILED = FuseConfig(tile=256)
@@ -91,21 +91,28 @@ def test_a_file_that_comes_to_be_can_be_watched(movie, tmp_path):
     assert seen[0].shape == (2, 2, 64, 300)
 
 
-def test_it_stops_within_a_tile(tmp_path):
-    """One tile of 1024 pixels: without a look inside, nothing could stop it."""
-    stack = wrap_array(np.random.default_rng(0).random((5, 1024, 1024), np.float32), "ZYX")
-    for fuse in (fuse_to_arrays, lambda s, **o: fuse_to_file(s, tmp_path / "f.tif", **o)):
-        stop = threading.Event()
-        events = []
+@pytest.mark.parametrize("kind", ["arrays", "file"])
+def test_it_stops_within_a_tile(kind, tmp_path, monkeypatch):
+    """One tile of 1024 pixels, which the network sees in more than twenty parts."""
+    stop = threading.Event()
+    compared = []
+    known = window.log_odds
 
-        def watch(event, events=events, stop=stop):
-            events.append(event)
-            if event.task == "measuring":
-                threading.Timer(0.5, stop.set).start()
+    def stopped(*args, **options):
+        compared.append(args)
+        stop.set()
+        return known(*args, **options)
 
-        with pytest.raises(Stopped):
-            fuse(stack, config=FuseConfig(tile=1024, skip=False), stop=stop, callback=watch)
-        assert not any(isinstance(event, TileDone) for event in events)
+    monkeypatch.setattr(window, "log_odds", stopped)
+    stack = wrap_array(np.random.default_rng(0).random((2, 1024, 1024), np.float32), "ZYX")
+    options = {"config": FuseConfig(tile=1024, skip=False), "stop": stop}
+    with pytest.raises(Stopped):
+        if kind == "arrays":
+            fuse_to_arrays(stack, **options)
+        else:
+            fuse_to_file(stack, tmp_path / "f.tif", **options)
+    # Of two slices there is one pair, so that no two threads are at a part.
+    assert len(compared) == 1
     assert not (tmp_path / "f.tif").exists()
 
 
