@@ -119,7 +119,9 @@ def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
     elif path.is_dir():
         raise IPSError(f"{path} is a folder; give the name of a file.")
     if path.exists() and not overwrite:
-        raise IPSError(f"{path} exists; choose another name, or say --overwrite.")
+        raise IPSError(
+            f"{path} exists; choose another name, or let it be overwritten (--overwrite)."
+        )
     if not os.access(folder, os.W_OK):
         raise IPSError(f"The folder {folder} is read-only; choose another one.")
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_ips.errors import IPSError
-from napari_ips.files import plainly_written, written_whole
+from napari_ips.files import written_whole
 from napari_ips.surface.mesh import SurfaceMesh
 
 SUFFIXES = (".obj", ".ply")
@@ -40,16 +40,16 @@ def write_surface(path: Path, mesh: SurfaceMesh, *, overwrite: bool = False) -> 
         If the suffix is another, files are in the way or cannot be written, or trimesh
         is not installed.
     """
+    from napari_ips.io import check_writable
+
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise IPSError(f"{path.name}: a surface is saved as .obj or .ply.")
     files = _obj_files(path, mesh) if suffix == ".obj" else _ply_file(path, mesh)
-    in_the_way = [found for found in files if found.exists()]
-    if in_the_way and not overwrite:
-        names = ", ".join(found.name for found in in_the_way)
-        raise IPSError(f"{names} exists in {path.parent}; choose another name.")
+    for name in files:
+        check_writable(name, overwrite=overwrite)
     for name, content in files.items():
-        with written_whole(name) as temporary, plainly_written(name):
+        with written_whole(name) as temporary:
             temporary.write_bytes(content)
     return list(files)
 
