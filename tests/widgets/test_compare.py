@@ -172,13 +172,17 @@ def test_time_point_and_channel_that_are_shown_or_all(viewer, widget, qtbot, sim
     viewer.dims.current_step = (2, 3, 1, 0, 0)
     compare(widget, qtbot, "max", "mean")
     layer = viewer.layers["Max projection (t 2, c 1)"]
-    np.testing.assert_array_equal(layer.data, data[2:3, :, 1].max(1)[:, None])
-    np.testing.assert_allclose(layer.translate, (20, 1, 0, 0))
+    np.testing.assert_array_equal(layer.data[0, 0, 0], data[2, :, 1].max(0))
+    # Along z it is as long as the stack.
+    np.testing.assert_allclose(layer.translate, (20, 5, 1, 0, 0))
+    np.testing.assert_allclose(layer.scale, (10, 12, 1, 0.5, 0.5))
     assert widget.all_planes.isVisibleTo(widget)
     widget.all_planes.setChecked(True)
     compare(widget, qtbot, "max", "mean")
-    np.testing.assert_array_equal(viewer.layers["Max projection"].data, data.max(1))
-    assert viewer.layers["Mean projection"].data.shape == (3, 2, 64, 64)
+    np.testing.assert_array_equal(
+        viewer.layers["Max projection"].data, data.max(1, keepdims=True)
+    )
+    assert viewer.layers["Mean projection"].data.shape == (3, 1, 2, 64, 64)
 
 
 def test_what_was_made_is_not_made_again(viewer, widget, qtbot, result_layers):

@@ -354,11 +354,12 @@ def test_time_and_channels_stay_in_their_axes(viewer, open_widget, simulated, qt
     widget.form.channels.value = 0
     run(widget, qtbot)
     fused = viewer.layers["movie fused"]
-    assert fused.data.shape == (2, 2, 64, 64)
-    assert viewer.layers["movie focus index"].data.shape == (2, 2, 64, 64)
+    assert fused.data.shape == (2, 1, 2, 64, 64)
+    # One for both channels.
+    assert viewer.layers["movie focus index"].data.shape == (1, 1, 2, 64, 64)
     for t, c in np.ndindex(2, 2):
         alone = fuse_stack(movie[t, c]).fused
-        np.testing.assert_allclose(fused.data[c, t].astype(int), alone, atol=1)
+        np.testing.assert_allclose(fused.data[c, 0, t].astype(int), alone, atol=1)
 
 
 def test_it_runs_again_and_again(viewer, stack_layer, open_widget, qtbot):

@@ -45,9 +45,10 @@ def run_of(viewer, stack, axes: str, *, index=None, letters: str | None = None, 
     """Add a stack and its results, as if it was fused: all zeros, from the middle slice."""
     z = axes.index("Z")
     source = viewer.add_image(stack, name="source", axis_labels=tuple(axes), **options)
-    shape = [n for k, n in enumerate(stack.shape) if k != z]
+    # An axis of slices that is not the first one stays, of length 1.
+    shape = [1 if k == z else n for k, n in enumerate(stack.shape) if k != z or z]
     told = {"run": "r", "source": str(source.unique_id), "z axis": z}
-    flat = shape[: len(axes) - 1]
+    flat = shape[: len(shape) - ("rgb" in options)]
     if index is None:
         index = np.full(flat, stack.shape[z] // 2, np.uint16)
     viewer.add_image(index, name="index", metadata={KEY: {"role": "index", **told}})
@@ -182,26 +183,26 @@ def test_with_more_axes_only_the_plane_painted_in_changes(viewer, rng, axes):
     fused = run_of(viewer, stack, axes)
     labels = opened(viewer, fused)
     labels.brush_size = 3
-    place = (*(lengths[a] - 1 for a in axes[:-2] if a != "Z"), 12, 13)
-    labels.paint(place, 4)
-    expected = np.zeros_like(fused.data)
     z = axes.index("Z")
+    last = [n - 1 for n in labels.data.shape[:-2]]
+    labels.paint((*last, 12, 13), 4)
+    expected = np.zeros_like(fused.data)
     where = labels.data == 4
-    expected[where] = stack.take(3, axis=z)[where]
+    expected[where] = stack.take(3, axis=z).reshape(where.shape)[where]
     assert where.sum() >= 5
     assert np.array_equal(fused.data, expected)
 
 
 def test_one_map_for_all_channels_edits_all(viewer, rng):
     stack = rng.integers(1, 900, (2, 4, 30, 32)).astype(np.uint16)
-    index = np.full((30, 32), 2, np.uint16)
+    index = np.full((1, 1, 30, 32), 2, np.uint16)
     fused = run_of(viewer, stack, "CZYX", index=index)
     labels = opened(viewer, fused)
-    labels.paint((12, 13), 1)
-    where = labels.data == 1
+    labels.paint((0, 0, 12, 13), 1)
+    where = labels.data[0, 0] == 1
     for c in (0, 1):
-        assert np.array_equal(fused.data[c][where], stack[c, 0][where])
-        assert not fused.data[c][~where].any()
+        assert np.array_equal(fused.data[c, 0][where], stack[c, 0][where])
+        assert not fused.data[c, 0][~where].any()
 
 
 def test_layers_of_one_run_are_edited_together(viewer, result_layers, simulated):

@@ -9,15 +9,18 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 KEY = "napari-ips"
-Role = Literal["fused", "index", "depth", "confidence"]
+Role = Literal["fused", "index", "depth", "confidence", "retouch", "comparison", "swipe"]
 
 
 def facts(layer: Layer) -> dict[str, Any] | None:
     """Return what a result layer says of the run it is from; None for other layers.
 
     Plain values, so that they can be saved: "role", "run" (the same for all layers of a
-    run), "source" (unique id of the layer that was fused), "source name", "z axis",
-    "slices" (the first, and the one after the last), "weights", "settings", "version".
+    run), "source" (unique id of the layer that was fused), "source name", "decided by"
+    (unique id of the layer that decided, if several were fused together), "z axis" (of
+    the source), "slices" (the first, and the one after the last), "reference channel"
+    (of the stack, that decided for all; None: each for itself), "weights", "settings",
+    "version".
     """
     known = layer.metadata.get(KEY)
     return known if isinstance(known, dict) else None
@@ -43,10 +46,20 @@ def siblings(layers: Iterable[Layer], layer: Layer, role: Role) -> list[Layer]:
 
 def source_of(layers: Iterable[Layer], layer: Layer) -> tuple[Image, int] | None:
     """Return the layer that a result was fused from, and its z axis; None if it is gone."""
+    return _found(layers, facts(layer), "source")
+
+
+def decider_of(layers: Iterable[Layer], layer: Layer) -> tuple[Image, int] | None:
+    """Return the layer that decided in the run of a result, as `source_of`."""
     known = facts(layer)
-    if known is None:
-        return None
+    told = "decided by" if known and "decided by" in known else "source"
+    return _found(layers, known, told)
+
+
+def _found(
+    layers: Iterable[Layer], known: dict[str, Any] | None, told: str
+) -> tuple[Image, int] | None:
     for other in layers:
-        if str(other.unique_id) == known.get("source"):
+        if known is not None and str(other.unique_id) == known.get(told):
             return other, int(known["z axis"])
     return None

@@ -17,7 +17,7 @@ from napari_ips.io.metadata import Channel, Metadata, clean_time_unit, length_me
 from napari_ips.io.pixels import read_part
 from napari_ips.io.pyramid import Kind, Picture, Progress
 from napari_ips.widgets.results import facts, role_of
-from napari_ips.widgets.stacks import known_letters, level_zero, to_world
+from napari_ips.widgets.stacks import axes_of, known_letters, level_zero, to_world
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels
@@ -30,7 +30,7 @@ _KINDS: dict[str | None, Kind] = {
     "confidence": "map",
 }
 # They name things of one session.
-_NOT_SAVED = ("run", "source")
+_NOT_SAVED = ("run", "source", "decided by")
 
 
 def write_ome_tiff(path: str, layer_data: Sequence[tuple[Any, ...]]) -> list[str]:
@@ -67,7 +67,8 @@ def save_layer(layer: Image | Labels, path: str | Path, overwrite: bool = False)
     ----------
     layer : Image or Labels
         Of the axes t, c, y, x, or some of them; a fused image or one of its maps, or any
-        other image without a z axis. Of several resolutions the finest is saved.
+        other image without a z axis. One of length 1 is left out. Of several resolutions
+        the finest is saved.
     path : path
         Ends as `napari_ips.io.results.write_result` asks.
     overwrite : bool
@@ -190,12 +191,16 @@ class _Planes:
 
 
 def _letters(layer: Image | Labels) -> str:
-    """Return one letter for each axis, colours not counted: T, C, Y, X."""
-    letters = known_letters(layer)
-    # Of a fused image it is known that no axis is z.
-    unclear = facts(layer) is None and "" in letters
+    """Return one letter for each axis, colours not counted: T, C, Y, X, a single Z."""
+    letters, told = known_letters(layer), facts(layer)
+    if told is not None and told.get("z axis"):
+        # Those of its source: see `flat_axes`.
+        letters = list(axes_of(layer, told["z axis"]))
+    # Of other results it is known that no axis is z.
+    unclear = told is None and "" in letters
     free = [letter for letter in "TC" if letter not in letters]
-    if "Z" in letters or unclear or letters.count("") > len(free):
+    lengths = dict(zip(letters, level_zero(layer).shape, strict=False))
+    if lengths.get("Z", 1) > 1 or unclear or letters.count("") > len(free):
         raise IPSError(
             f"{layer.name} has a z axis, or one that is not labelled t or c: save it as "
             ".tif, which napari itself writes, or label its axes."
@@ -227,11 +232,13 @@ def _is_rgb(layer: Image | Labels) -> bool:
 def _metadata(layer: Image | Labels, letters: str) -> Metadata:
     """Return where the pixels lie; of a turned layer only how large they are."""
     matrix, origin = to_world(layer)
-    units = {a: str(unit) for a, unit in zip(letters, layer.units, strict=True)}
-    sizes = dict(zip(letters, np.linalg.norm(matrix, axis=0).tolist(), strict=True))
+    # A single z is as long as the whole stack, which is no step of slices.
+    axes = {letter: n for n, letter in enumerate(letters) if letter != "Z"}
+    units = {letter: str(layer.units[n]) for letter, n in axes.items()}
+    sizes = {letter: float(np.linalg.norm(matrix[:, n])) for letter, n in axes.items()}
     upright = np.allclose(matrix, np.diag(np.diag(matrix)))
-    shifts = dict(zip(letters, origin.tolist(), strict=True)) if upright else None
-    known = length_metadata(sizes, units, shifts)
+    shifts = {letter: float(origin[n]) for letter, n in axes.items()}
+    known = length_metadata(sizes, units, shifts if upright else None)
     time_unit = clean_time_unit(clean_unit(units.get("T")))
     if "T" not in letters or (time_unit is None and sizes["T"] == 1):
         return known

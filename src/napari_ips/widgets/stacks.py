@@ -31,7 +31,7 @@ def level_zero(layer: Image) -> Any:
 def axis_name(layer: Image, axis: int) -> str:
     """Return what users call an axis of a layer: its label, or its number from 0."""
     label = str(layer.axis_labels[axis])
-    return f"axis {axis}" if label.lstrip("-").isdigit() else label
+    return f"axis {axis}" if _is_number(label) else label
 
 
 def z_candidates(layer: Image) -> list[int]:
@@ -114,30 +114,92 @@ def plane_of(layer: Image, z_axis: int, step: Sequence[int]) -> tuple[int, int]:
     return int(places.get("T", 0)), int(places.get("C", 0))
 
 
-def flat_placement(layer: Image, z_axis: int) -> dict[str, Any]:
-    """Return where an image without the z axis of a layer lies.
+def flat_axes(layer: Image, z_axis: int) -> str:
+    """Return the letters of the axes that a result of fusing a layer has.
+
+    napari aligns the axes of layers from the last one. So z is left out only where it is
+    the first axis. Elsewhere it stays, of length 1, for the axes before it to follow
+    their own sliders.
+
+    Raises
+    ------
+    IPSError
+        As `axes_of`.
+    """
+    letters = axes_of(layer, z_axis)
+    return letters if z_axis else letters.replace("Z", "")
+
+
+def flat_placement(
+    layer: Image, z_axis: int, *, one_channel: bool = False
+) -> dict[str, Any]:
+    """Return where a result of fusing a layer lies, whose axes are its `flat_axes`.
+
+    A z axis of length 1 is as long as the whole stack, so that the result is seen at
+    every slice.
+
+    Parameters
+    ----------
+    layer : Image
+    z_axis : int
+        Axis of its slices.
+    one_channel : bool
+        Of the result there is one for all channels, which is seen with each.
 
     Returns
     -------
     dict
-        Arguments for a new layer of one dimension less: units, axis_labels, scale and
-        translate, or affine for a layer that is rotated or sheared.
+        Arguments for a new layer: units, axis_labels, scale and translate, or affine for
+        a layer that is rotated or sheared.
     """
-    kept = [n for n in range(layer.ndim) if n != z_axis]
+    matrix, origin = to_world(layer)
+    for n, letter in enumerate(axes_of(layer, z_axis)):
+        if letter == "Z" or (letter == "C" and one_channel):
+            length = level_zero(layer).shape[n]
+            origin = origin + matrix[:, n] * (length - 1) / 2
+            matrix[:, n] *= length
+    kept = [n for n in range(layer.ndim) if z_axis or n]
     placed: dict[str, Any] = {
         "units": tuple(layer.units[n] for n in kept),
         "axis_labels": tuple(layer.axis_labels[n] for n in kept),
     }
-    if any(str(label).lstrip("-").isdigit() for label in placed["axis_labels"]):
+    if not z_axis and any(_is_number(label) for label in placed["axis_labels"]):
         # Numbers counted from the end of the axes that were there before.
         del placed["axis_labels"]
-    matrix, origin = to_world(layer)
     matrix, origin = matrix[np.ix_(kept, kept)], origin[kept]
     if np.allclose(matrix, np.diag(np.diag(matrix))):
         return placed | {"scale": tuple(np.diag(matrix)), "translate": tuple(origin)}
     affine = np.eye(len(kept) + 1)
     affine[:-1, :-1], affine[:-1, -1] = matrix, origin
     return placed | {"affine": affine}
+
+
+def as_planes(array: Any, letters: str) -> Any:
+    """Return a view (T, C, Y, X[, colours]) of a result.
+
+    Parameters
+    ----------
+    array : array
+        Its axes are `letters`, followed by one of colours or not.
+    letters : str
+        T, C, Z, Y, X in any order. T and C may be missing, and then are of length 1; a Z
+        is of length 1.
+    """
+    flat = array[tuple(0 if letter == "Z" else slice(None) for letter in letters)]
+    letters = letters.replace("Z", "")
+    present = [letters.index(letter) for letter in "TCYX" if letter in letters]
+    ordered = flat.transpose(*present, *range(len(letters), flat.ndim))
+    return ordered[tuple(slice(None) if a in letters else None for a in "TCYX")]
+
+
+def from_planes(planes: Any, letters: str) -> Any:
+    """Return a view whose axes are `letters`, then colours, of (T, C, Y, X[, colours])."""
+    part = planes[tuple(slice(None) if a in letters else 0 for a in "TCYX")]
+    flat = letters.replace("Z", "")
+    present = [letter for letter in "TCYX" if letter in flat]
+    order = [present.index(letter) for letter in flat]
+    ordered = part.transpose(*order, *range(len(flat), part.ndim))
+    return ordered[tuple(None if letter == "Z" else slice(None) for letter in letters)]
 
 
 def known_letters(layer: Image) -> list[str]:
@@ -149,11 +211,22 @@ def known_letters(layer: Image) -> list[str]:
     return [*letters[:-2], "Y", "X"]
 
 
+def image_axes(layer: Image) -> tuple[int, int]:
+    """Return the two axes of the images in a layer, in their order."""
+    known = known_letters(layer)
+    first, second = sorted(known.index(letter) for letter in "YX")
+    return first, second
+
+
 def to_world(layer: Image) -> tuple[Any, Any]:
     """Return the matrix and the origin by which pixels become places in the world."""
     origin = np.asarray(layer.data_to_world([0.0] * layer.ndim))
     steps = [layer.data_to_world(unit) for unit in np.eye(layer.ndim)]
     return np.stack(steps, axis=1) - origin[:, None], origin
+
+
+def _is_number(label: str) -> bool:
+    return label.lstrip("-").isdigit()
 
 
 def _metadata(layer: Image, axes: str) -> Metadata:

@@ -12,6 +12,7 @@ from napari_ips.errors import IPSError
 from napari_ips.widgets.results import KEY, facts, role_of, source_of
 from napari_ips.widgets.stacks import (
     axes_of,
+    flat_axes,
     flat_placement,
     level_zero,
     stack_of,
@@ -46,19 +47,20 @@ class Subject:
 
     @property
     def axes(self) -> str:
-        """One letter for each axis of the source but z."""
-        return axes_of(self.source, self.z_axis).replace("Z", "")
+        """One letter for each axis of a flattened image."""
+        return flat_axes(self.source, self.z_axis)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Lengths of these axes."""
-        lengths = level_zero(self.source).shape[: self.source.ndim]
-        return tuple(n for axis, n in enumerate(lengths) if axis != self.z_axis)
+        letters = axes_of(self.source, self.z_axis)
+        lengths = dict(zip(letters, level_zero(self.source).shape, strict=False))
+        return tuple((lengths | {"Z": 1})[letter] for letter in self.axes)
 
     def place(self, world: Sequence[float]) -> tuple[int, int]:
         """Return time point and channel that `shown` shows at a place in the world."""
         data = [round(value) for value in self.shown.world_to_data(world)]
-        if self.shown == self.source:
+        if self.shown == self.source and "Z" not in self.axes:
             del data[self.z_axis]
         inside = np.clip(data, 0, np.subtract(self.shape, 1)).tolist()
         places = dict(zip(self.axes, inside, strict=True))

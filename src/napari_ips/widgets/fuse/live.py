@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_ips.events import TileDone
 from napari_ips.widgets.fuse.state import FuseState
 from napari_ips.widgets.results import KEY
-from napari_ips.widgets.stacks import axes_of, flat_placement, level_zero
+from napari_ips.widgets.stacks import flat_axes, flat_placement, from_planes
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -95,7 +95,7 @@ class ResultLayers:
         self._viewer = viewer
         self._state = state
         self._source, self._z_axis = state.layer, state.z_axis
-        self._axes = axes_of(state.layer, state.z_axis).replace("Z", "")
+        self._axes = flat_axes(state.layer, state.z_axis)
         self._facts = _facts(state)
         self.layers: dict[tuple[str, int], Image] = {}
 
@@ -132,7 +132,7 @@ class ResultLayers:
                 continue
             data = self._in_axes(getattr(outcome, name), number, name)
             if data.shape != layer.data.shape:
-                placed = self._placed(name, 1, data.ndim - bool(layer.rgb))
+                placed = self._placed(data, 1)
                 layer.data = data
                 for key in ("scale", "translate", "affine"):
                     if key in placed:
@@ -153,30 +153,18 @@ class ResultLayers:
         return self._state.layers if name == "fused" else (self._source,)
 
     def _in_axes(self, array: Any, number: int, name: str) -> Any:
-        """Return a view of (T, C, Y, X[, colours]) in the axes of the source."""
-        channels = len(self._state.layers)
-        if channels > 1:
+        """Return a view of (T, C, Y, X[, colours]) in the axes of a result."""
+        if len(self._state.layers) > 1:
             array = array[:, number if name == "fused" else 0][:, None]
-        elif "C" in self._axes and array.shape[1] == 1:
-            count = self._source_channels()
-            array = np.broadcast_to(array, (array.shape[0], count, *array.shape[2:]))
-        letters = [a for a in "TCYX" if a in self._axes]
-        kept = tuple(slice(None) if a in letters else 0 for a in "TC")
-        flat = array[kept]
-        order = [letters.index(a) for a in self._axes]
-        return flat.transpose(order + list(range(len(order), flat.ndim)))
+        return from_planes(array, self._axes)
 
-    def _source_channels(self) -> int:
-        assert self._state.z_axis is not None
-        axis = axes_of(self._source, self._z_axis).index("C")
-        return int(level_zero(self._source).shape[axis])
-
-    def _placed(self, name: str, step: int, ndim: int) -> dict[str, Any]:
+    def _placed(self, data: Any, step: int) -> dict[str, Any]:
         """Return where a result lies whose pixels are so many times as large."""
-        placed = flat_placement(self._source, self._z_axis)
+        one = "C" in self._axes and data.shape[self._axes.index("C")] == 1
+        placed = flat_placement(self._source, self._z_axis, one_channel=one)
         if step == 1:
             return placed
-        factor = np.ones(ndim)
+        factor = np.ones(len(self._axes))
         factor[[self._axes.index(a) for a in "YX"]] = step
         # The first pixels that are shown are the first of all; none is moved.
         if "affine" in placed:
@@ -186,14 +174,16 @@ class ResultLayers:
         return placed | {"scale": tuple(np.multiply(placed["scale"], factor))}
 
     def _add(self, name: str, number: int, source: Image, data: Any, step: int) -> Image:
-        looks = _looks(name, source, self._state)
-        ndim = data.ndim - bool(looks.get("rgb"))
         return self._viewer.add_image(
             data,
-            metadata={KEY: {"role": name, **self._facts}},
-            **self._placed(name, step, ndim),
-            **looks,
+            metadata={KEY: self._told(name, source)},
+            **self._placed(data, step),
+            **_looks(name, source, self._state),
         )
+
+    def _told(self, name: str, source: Image) -> dict[str, Any]:
+        of_layer = {"source": str(source.unique_id), "source name": source.name}
+        return {"role": name, **self._facts, **of_layer}
 
     def _opened(self, layer: Image, name: str, number: int, path: Path) -> Image:
         """Put the levels of a file that was written in the place of a layer."""
@@ -201,12 +191,13 @@ class ResultLayers:
         place = self._viewer.layers.index(layer)
         visible, layer_name = layer.visible, layer.name
         self._viewer.layers.remove(layer)
-        looks = _looks(name, self._sources(name)[number], self._state)
+        source = self._sources(name)[number]
+        looks = _looks(name, source, self._state)
         opened = self._viewer.add_image(
             levels if len(levels) > 1 else levels[0],
             multiscale=len(levels) > 1,
-            metadata={KEY: {"role": name, **self._facts, "file": str(path)}},
-            **self._placed(name, 1, levels[0].ndim - bool(looks.get("rgb"))),
+            metadata={KEY: {**self._told(name, source), "file": str(path)}},
+            **self._placed(levels[0], 1),
             **looks | {"visible": visible, "name": layer_name},
         )
         self._viewer.layers.move(len(self._viewer.layers) - 1, place)
@@ -266,8 +257,7 @@ def _facts(state: FuseState) -> dict[str, Any]:
     assert state.layer is not None
     return {
         "run": uuid4().hex,
-        "source": str(state.layer.unique_id),
-        "source name": state.layer.name,
+        "decided by": str(state.layer.unique_id),
         "z axis": state.z_axis,
         "slices": list(state.slices),
         "reference channel": state.reference_channel,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
+from napari_ips.widgets.stacks import as_planes, from_planes
 
 if TYPE_CHECKING:
     from napari_ips.io import LazyStack
@@ -41,30 +42,6 @@ class WatchedArray(np.ndarray[Any, np.dtype[Any]]):
         super().__setitem__(key, value)
         if self.on_write is not None:
             self.on_write(key)
-
-
-def as_planes(array: NDArray[Any], letters: str) -> NDArray[Any]:
-    """Return a view (T, C, Y, X[, colours]) of an array.
-
-    Parameters
-    ----------
-    array : ndarray
-        Its axes are `letters`, followed by one of colours or not.
-    letters : str
-        T, C, Y, X in any order; T and C may be missing, and then are of length 1.
-    """
-    present = [letters.index(letter) for letter in "TCYX" if letter in letters]
-    ordered = array.transpose(*present, *range(len(letters), array.ndim))
-    missing = [n for n, letter in enumerate("TCYX") if letter not in letters]
-    return np.expand_dims(ordered, missing)
-
-
-def from_planes(planes: NDArray[Any], letters: str) -> NDArray[Any]:
-    """Return a view of (T, C, Y, X[, colours]) whose axes are `letters`, then colours."""
-    part = planes[tuple(slice(None) if a in letters else 0 for a in "TCYX")]
-    present = [letter for letter in "TCYX" if letter in letters]
-    order = [present.index(letter) for letter in letters]
-    return part.transpose(*order, *range(len(letters), part.ndim))
 
 
 @dataclass
@@ -108,7 +85,8 @@ class Edits:
     index : ndarray
         Slices counted from 0; its axes are `letters`.
     letters : str
-        T, C, Y, X; a missing C, or one of length 1, stands for all channels.
+        T, C, Z, Y, X; a missing C, or one of length 1, stands for all channels, and Z is
+        of length 1 if it is there.
     followers : list of Follower
     changed : callable
         Called without arguments after fused images have changed.
@@ -146,7 +124,7 @@ class Edits:
         labels: NDArray[Any] = np.array(index, kind)
         labels += 1
         self.labels = labels.view(WatchedArray)
-        self._now = as_planes(np.asarray(self.labels), letters)
+        self._now: NDArray[Any] = as_planes(np.asarray(self.labels), letters)
         self._start = self._now.copy()
         self._shown: dict[Plane, NDArray[Any]] = {}
         self._waiting: dict[Plane, list[Box]] = defaultdict(list)

@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
 from napari_ips.widgets.results import KEY
-from napari_ips.widgets.retouch.edits import from_planes
-from napari_ips.widgets.stacks import axes_of, flat_placement
+from napari_ips.widgets.stacks import (
+    flat_axes,
+    flat_placement,
+    from_planes,
+    level_zero,
+)
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -94,10 +98,8 @@ def layers_of_map(
     """
     from napari_ips import __version__
 
-    letters = axes_of(source, z_axis).replace("Z", "")
-    slices = (
-        source.level_shapes[0][z_axis] if source.multiscale else source.data.shape[z_axis]
-    )
+    letters = flat_axes(source, z_axis)
+    slices = level_zero(source).shape[z_axis]
     told = {
         "run": uuid4().hex,
         "source": str(source.unique_id),

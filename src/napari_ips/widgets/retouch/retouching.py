@@ -16,8 +16,8 @@ from psygnal import Signal
 
 from napari_ips.errors import IPSError
 from napari_ips.widgets.results import KEY, facts, role_of, siblings, source_of
-from napari_ips.widgets.retouch.edits import Edits, Follower, Pixels, as_planes
-from napari_ips.widgets.stacks import axes_of, level_zero, stack_of
+from napari_ips.widgets.retouch.edits import Edits, Follower, Pixels
+from napari_ips.widgets.stacks import as_planes, flat_axes, level_zero, stack_of
 
 if TYPE_CHECKING:
     from napari.layers import Image, Labels, Layer
@@ -54,7 +54,7 @@ class Retouching:
             raise IPSError(problem or "The stack is not in the viewer any more.")
         self.source, self.z_axis = found
         index = siblings(layers, fused, "index")[0]
-        letters = axes_of(self.source, self.z_axis).replace("Z", "")
+        letters = flat_axes(self.source, self.z_axis)
         if index.ndim < len(letters):
             letters = letters.replace("C", "")
         followers = {
@@ -172,11 +172,11 @@ def obstacle(layers: Iterable[Layer], fused: Image | None) -> str:
 def _follower(layers: list[Layer], fused: Image) -> Follower:
     found = source_of(layers, fused)
     assert found is not None, "an obstacle otherwise"
-    letters = axes_of(*found).replace("Z", "")
+    letters = flat_axes(*found)
     follower = Follower(_pixels_of(fused, letters), stack_of(*found))
-    shape = as_planes(fused.data, letters).shape[:4]
     times, channels, _, *image = follower.stack.shape
-    if shape != (times, channels, *image):
+    fits = fused.ndim == len(letters)
+    if not fits or as_planes(fused.data, letters).shape[:4] != (times, channels, *image):
         raise IPSError(f"{fused.name} is not of the shape of its stack any more.")
     return follower
 
@@ -189,7 +189,8 @@ def _pixels_of(fused: Image, letters: str) -> Callable[[], NDArray[Any] | None]:
         layer = known()
         if layer is None or getattr(layer.data, "shape", None) != shape:
             return None
-        return as_planes(layer.data, letters)
+        planes: NDArray[Any] = as_planes(layer.data, letters)
+        return planes
 
     return pixels
 

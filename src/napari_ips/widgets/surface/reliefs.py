@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_ips.errors import IPSError
 from napari_ips.surface.mesh import MAX_VERTICES, SurfaceMesh, as_texture, surface_mesh
 from napari_ips.widgets.results import facts, role_of, siblings, source_of
-from napari_ips.widgets.stacks import level_zero, stack_of
+from napari_ips.widgets.stacks import image_axes, level_zero, stack_of, to_world
 
 # More vertices make no finer file that anybody could tell from it.
 EXPORTED_VERTICES = 1_000_000
@@ -104,7 +104,7 @@ def image_layers(layers: Sequence[Layer], heights: Image) -> list[Image]:
         for layer in layers
         if isinstance(layer, Image)
         and layer != heights
-        and layer.ndim <= heights.ndim
+        and (layer in own or _fits(layer, heights))
         and _image_shape(layer) == _image_shape(heights)
     ]
     return sorted(fitting, key=lambda layer: layer not in own)
@@ -129,10 +129,12 @@ def plane_shown(layer: Image, point: Sequence[float]) -> Plane:
     """Return the image of a layer that is shown where the sliders are."""
     place = layer.world_to_data(point[-layer.ndim :])
     shape = level_zero(layer).shape
-    shown = [
-        int(np.clip(round(float(place[n])), 0, shape[n] - 1)) for n in range(layer.ndim - 2)
+    index: list[int | slice] = [
+        int(np.clip(round(float(place[n])), 0, shape[n] - 1)) for n in range(layer.ndim)
     ]
-    return Plane(level_zero(layer), (*shown, slice(None), slice(None)))
+    for n in image_axes(layer):
+        index[n] = slice(None)
+    return Plane(level_zero(layer), tuple(index))
 
 
 def coloring_of(layer: Image, point: Sequence[float]) -> Coloring:
@@ -176,9 +178,9 @@ def placement(layer: Image, origin: float) -> dict[str, Any]:
     affine = np.eye(4)
     affine[1:3, 1:3] = matrix / np.linalg.norm(matrix, axis=0)
     affine[:3, 3] = origin, *corner
-    y, x = layer.units[-2:]
+    y, x = (layer.units[n] for n in image_axes(layer))
     place: dict[str, Any] = {"units": (y, y, x)}
-    labels = [str(label) for label in layer.axis_labels[-2:]]
+    labels = [str(layer.axis_labels[n]) for n in image_axes(layer)]
     if not any(label.lstrip("-").isdigit() for label in labels):
         place["axis_labels"] = ("z", *labels)
     if np.allclose(affine[:3, :3], np.eye(3)):
@@ -234,15 +236,23 @@ def _may_be_heights(layer: Layer) -> bool:
     return layer.ndim == 2 and np.issubdtype(level_zero(layer).dtype, np.floating)
 
 
+def _fits(layer: Image, heights: Image) -> bool:
+    """Tell whether a layer has an image for each of a height map; a z-stack has more."""
+    lengths, wanted = (
+        list(reversed(level_zero(one).shape[: one.ndim])) for one in (layer, heights)
+    )
+    return layer.ndim <= heights.ndim and all(
+        own in (1, other) for own, other in zip(lengths, wanted, strict=False)
+    )
+
+
 def _image_shape(layer: Image) -> tuple[int, int]:
-    y, x = level_zero(layer).shape[layer.ndim - 2 : layer.ndim]
+    y, x = (level_zero(layer).shape[n] for n in image_axes(layer))
     return int(y), int(x)
 
 
 def _plane_to_world(layer: Image) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return matrix (2, 2) and origin (2,) by which y and x of a layer lie in the world."""
-    corner = np.asarray(layer.data_to_world([0.0] * layer.ndim))
-    steps = [
-        np.asarray(layer.data_to_world(unit)) - corner for unit in np.eye(layer.ndim)[-2:]
-    ]
-    return np.stack(steps, axis=1)[-2:], corner[-2:]
+    axes = list(image_axes(layer))
+    matrix, corner = to_world(layer)
+    return matrix[np.ix_(axes, axes)], corner[axes]
