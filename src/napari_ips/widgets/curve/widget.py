@@ -25,7 +25,7 @@ from napari_ips.widgets.places import (
     slice_in_view,
     step_in_view,
 )
-from napari_ips.widgets.results import facts, source_of
+from napari_ips.widgets.results import decider_of, facts
 from napari_ips.widgets.stacks import level_zero, plane_of, stack_of, z_axis_of
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class FocusCurve(CurvePanel):
         if _identity(found) != _identity(self._source):
             self._source = found
             self._drop()
+        self._on_step()
         self._settle()
 
     def _stack_of_active(self) -> tuple[Any, int] | None:
@@ -110,7 +111,7 @@ class FocusCurve(CurvePanel):
         layers = self._viewer.layers
         active = layers.selection.active
         if active is not None and facts(active) is not None:
-            return source_of(layers, active)
+            return decider_of(layers, active)
         if isinstance(active, Image):
             axis = z_axis_of(active)
             return None if axis is None else (active, axis)
@@ -164,9 +165,12 @@ class FocusCurve(CurvePanel):
             self.plot.show_current(slice_in_view(self._viewer, *self._source))
 
     def _plane(self) -> tuple[int, int]:
+        """Return time point and channel in view, or the channel that decided for all."""
         assert self._source is not None
         layer, axis = self._source
-        return plane_of(layer, axis, step_in_view(self._viewer, layer))
+        t, c = plane_of(layer, axis, step_in_view(self._viewer, layer))
+        decided = self._latest_run().get("reference channel")
+        return t, c if decided is None else decided
 
     def _on_click(self, world: Any) -> None:
         if self._source is None:
@@ -240,12 +244,14 @@ class FocusCurve(CurvePanel):
         assert self._source is not None
         active = self._viewer.layers.selection.active
         known = facts(active) if active is not None else None
-        if known is not None:
+        if known is not None and "settings" in known:
             return known
         runs = [facts(layer) for layer in self._viewer.layers]
         source = str(self._source[0].unique_id)
         of_stack = [run for run in runs if run and run.get("source") == source]
-        return of_stack[-1] if of_stack else {}
+        # Images made to compare with are of no fusion.
+        fused = [run for run in of_stack if "settings" in run]
+        return fused[-1] if fused else {}
 
     def _on_answer(self, answer: Answer) -> None:
         question = answer.question
@@ -274,9 +280,12 @@ class FocusCurve(CurvePanel):
         if metadata.z_step is not None:
             place = f"z {answer.peak * metadata.z_step:.4g} {metadata.unit or ''}"
             depth = f" ({place.strip()})"
+        stack, channel = answer.question.stack, ""
+        if stack.pixels.shape[1] > 1:
+            channel = f" in channel {stack.plane[1]}"
         rough = f" Seen at 1/{answer.scale} of the resolution." if answer.scale > 1 else ""
         self.text.setText(
-            f"{answer.question.name}: sharpest in slice {answer.best}, "
+            f"{answer.question.name}{channel}: sharpest in slice {answer.best}, "
             f"peak at {answer.peak:.2f}{depth}.{rough}"
         )
 
