@@ -247,7 +247,9 @@ class SurfaceWidget(QWidget):
         else:
             self._viewer.dims.ndisplay = 3
         self._viewer.scene.camera.set_view_direction(_VIEW, up_direction=(1, 0, 0))
-        self._viewer.fit_to_view(layers=[surface])
+        # napari cannot fit layers that have fewer axes than the viewer.
+        alone = surface.ndim == self._viewer.dims.ndim
+        self._viewer.fit_to_view(layers=[surface] if alone else None)
 
     def _on_ndisplay(self, event: Event | None = None) -> None:
         """In 3-D show the surface instead of the flat images, in 2-D the other way."""
