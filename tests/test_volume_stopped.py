@@ -136,7 +136,7 @@ def test_finished_output_is_refused_kept_or_replaced(tmp_path, weights, expected
     }
     assert finished == expected
     # The old output is in the way, as it was when the run was stopped.
-    with pytest.raises(IPSError, match="exists already; use --overwrite"):
+    with pytest.raises(IPSError, match="exists; choose another name"):
         run(tmp_path, weights, noise(*SHAPE, seed=1), resume=True)
     run(tmp_path, weights, noise(*SHAPE, seed=1), resume=True, overwrite=True)
     assert tree(tmp_path).keys() == expected.keys()
@@ -145,7 +145,7 @@ def test_finished_output_is_refused_kept_or_replaced(tmp_path, weights, expected
 
 def test_output_of_which_only_a_part_is_there_is_not_finished(tmp_path, weights):
     run(tmp_path, weights)
-    with pytest.raises(IPSError, match="exists already; use --overwrite"):
+    with pytest.raises(IPSError, match="exists; choose another name"):
         run(tmp_path, weights, depth=tmp_path / "d.tif", resume=True)
 
 
@@ -342,7 +342,27 @@ def test_output_that_had_stepped_aside_comes_back(tmp_path, weights, expected):
     run(tmp_path, weights)
     (tmp_path / "f.ome.zarr").rename(tmp_path / ".f.ome.old0123abcd.zarr")
     (tmp_path / "i.tif").unlink()
-    with pytest.raises(IPSError, match=r"f\.ome\.zarr exists already"):
+    with pytest.raises(IPSError, match=r"f\.ome\.zarr exists; choose"):
         run(tmp_path, weights)
     assert tree(tmp_path / "f.ome.zarr")
     assert np.asarray(read_image(tmp_path / "f.ome.zarr")).shape == SHAPE[1:]
+
+
+@pytest.mark.parametrize(
+    ("task", "error"),
+    [
+        ("measuring", Stop()),
+        ("fusing", Stop()),
+        ("fusing", IPSError("A plain line.")),
+        ("writing fused", Stop()),
+        ("writing index", Stop()),
+    ],
+)
+def test_nothing_is_left_where_nothing_shall_be_kept(tmp_path, weights, task, error):
+    (tmp_path / "theirs.txt").write_text("mine")
+    options = {"index": tmp_path / "i.ome.zarr", "keep": False}
+    with pytest.raises(type(error)) as raised:
+        run(tmp_path, weights, stop=stop_at(task, error=error), **options)
+    assert str(raised.value) == str(error)
+    assert [path.name for path in tmp_path.iterdir()] == ["theirs.txt"]
+    run(tmp_path, weights, **options)

@@ -8,7 +8,7 @@ from typing import Any
 
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress, ProgressCallback
-from napari_ips.files import plainly_written
+from napari_ips.files import plainly_written, remove
 from napari_ips.fusion.job import Job
 from napari_ips.io import LazyStack
 from napari_ips.io.pyramid import Kind
@@ -86,6 +86,13 @@ def write_outputs(
         )
         with plainly_written(job.folder):
             written.touch()
+
+
+def take_back(job: Job, outputs: Mapping[str, Path]) -> None:
+    """Delete the outputs that a job has written."""
+    for name, path in outputs.items():
+        if _mark(job, "written", name).exists():
+            remove(path)
 
 
 def _mark(job: Job, step: str, name: str) -> Path:

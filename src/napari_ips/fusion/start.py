@@ -74,8 +74,8 @@ def has_to_run(
     if job.started:
         if not resume and not overwrite:
             raise IPSError(
-                f"A stopped run of {outputs['fused']} is there; go on with --resume, or "
-                "start anew with --overwrite."
+                f"A stopped run of {outputs['fused']} is there: choose another name, go "
+                "on with --resume, or start anew with --overwrite."
             )
         if resume:
             job.check_same()
@@ -85,7 +85,9 @@ def has_to_run(
         return False
     if in_the_way and not overwrite:
         first = next(iter(in_the_way.values()))
-        raise IPSError(f"{first} exists already; use --overwrite to replace it.")
+        raise IPSError(
+            f"{first} exists; choose another name, or let it be overwritten (--overwrite)."
+        )
     return True
 
 

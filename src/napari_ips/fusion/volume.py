@@ -18,7 +18,7 @@ from napari_ips.fusion.compute import Runner, stoppable
 from napari_ips.fusion.engine import Engine
 from napari_ips.fusion.job import Job, with_position, work_folder
 from napari_ips.fusion.memory import TOO_LITTLE
-from napari_ips.fusion.output import all_written, check_outputs, write_outputs
+from napari_ips.fusion.output import all_written, check_outputs, take_back, write_outputs
 from napari_ips.fusion.plan import MAPS, Plan, Plane
 from napari_ips.fusion.scratch import LevelOnDisk, load_settings, save_settings
 from napari_ips.fusion.spool import spooled
@@ -48,6 +48,7 @@ def fuse_to_file(
     config: FuseConfig | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    keep: bool = True,
     client: Client | None = None,
     stop: threading.Event | None = None,
     callback: ProgressCallback | None = None,
@@ -82,12 +83,14 @@ def fuse_to_file(
         Go on with a run that was stopped, if there is one.
     overwrite : bool
         Replace existing outputs, and a run that was stopped.
+    keep : bool
+        Keep what is finished if the work is stopped or fails, so that it can be resumed;
+        otherwise nothing is left of it.
     client : distributed.Client, optional
         Of a cluster whose workers fuse and write the tiles. They need to see the same
         files under the same names.
     stop : threading.Event, optional
-        Set from another thread, it ends the work within a tile with `Stopped`, and leaves
-        what is finished to be resumed.
+        Set from another thread, it ends the work within a tile with `Stopped`.
     callback : callable, optional
         Called with `Progress`, `Begun` and `TileDone`; what it raises ends the work too.
 
@@ -122,9 +125,15 @@ def fuse_to_file(
             for job, outputs in jobs
             if has_to_run(job, outputs, resume=resume, overwrite=overwrite)
         ]
-        for job, outputs in todo:
-            begin(job, resume=resume)
-            _finish(job, outputs, overwrite, client, stop, callback)
+        try:
+            for job, outputs in todo:
+                begin(job, resume=resume)
+                _finish(job, outputs, overwrite, keep, client, stop, callback)
+        except BaseException:
+            for job, outputs in () if keep else todo:
+                take_back(job, outputs)
+                job.discard()
+            raise
         # Not before, so that a resumed run knows the positions that are finished.
         for job, _ in todo:
             job.discard()
@@ -135,6 +144,7 @@ def _finish(
     job: Job,
     outputs: Mapping[str, Path],
     overwrite: bool,
+    keep: bool,
     client: Client | None,
     stop: threading.Event,
     callback: ProgressCallback,
@@ -148,7 +158,7 @@ def _finish(
         told = str(error) if isinstance(error, IPSError) else TOO_LITTLE
         if job.empty:
             job.discard()
-        else:
+        elif keep:
             told += " What is finished is kept: --resume goes on with it."
         raise IPSError(told) from error
     job.clear()
