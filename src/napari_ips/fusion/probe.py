@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
@@ -62,21 +60,6 @@ class FocusProbe:
         self._shape = self._plan.image_shape
         self._fuser: StackFuser | None = None
         self._one_caller = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Forget what was computed."""
-        self._fuser = None
 
     @property
     def ready(self) -> bool:
