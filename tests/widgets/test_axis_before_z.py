@@ -140,6 +140,31 @@ def test_a_turned_stack_gives_a_turned_result_at_every_z(viewer, movie, fuse):
         assert place.tolist() == [t, 0, y, x]
 
 
+def test_slices_along_the_last_axis(viewer, simulated, fuse, qtbot, tmp_path):
+    stack = simulated.stack[:5]
+    data = np.moveaxis(stack, 0, -1)
+    source = viewer.add_image(data, name="last", axis_labels=("y", "x", "z"))
+    layers = fuse()
+    expected = fuse_stack(stack)
+    np.testing.assert_array_equal(layers["fused"].data[..., 0], expected.fused)
+    # As a user does who wants to see slices.
+    viewer.dims.order = (2, 0, 1)
+    for z in range(5):
+        viewer.dims.set_current_step(2, z)
+        at = source.data_to_world((20, 40, z))
+        assert layers["fused"].get_value(at, world=True) == expected.fused[20, 40]
+    save_layer(layers["index"], tmp_path / "index.ome.tif")
+    saved = tifffile.imread(tmp_path / "index.ome.tif")
+    np.testing.assert_array_equal(saved, expected.index)
+    dock = SurfaceWidget(viewer)
+    qtbot.addWidget(dock)
+    dock.fields.smoothing.setValue(0)
+    dock.show_button.click()
+    qtbot.waitUntil(lambda: "last surface" in viewer.layers, timeout=_WAIT)
+    heights = viewer.layers["last surface"].vertices[:, 0].reshape(64, 64)
+    assert np.isclose(heights, expected.depth, atol=1e-3).mean() > 0.9
+
+
 def test_painting_changes_the_time_point_that_is_shown(viewer, source, movie, fuse, qtbot):
     layers = fuse()
     fused, before = layers["fused"], layers["fused"].data.copy()
