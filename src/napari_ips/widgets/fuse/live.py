@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import numpy as np
+from napari.layers import Image
 from numpy.typing import NDArray
 
 from napari_ips.events import TileDone
@@ -18,7 +19,6 @@ from napari_ips.widgets.stacks import flat_axes, flat_placement, from_planes
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
 
     from napari_ips.fusion import FusedArrays
 
@@ -98,6 +98,9 @@ class ResultLayers:
         self._axes = flat_axes(state.layer, state.z_axis)
         self._facts = _facts(state)
         self.layers: dict[tuple[str, int], Image] = {}
+        self._pictures = Pictures()
+        self._to_add: list[tuple[str, int]] = []
+        self._hidden: list[Image] = []
 
     @property
     def fused(self) -> Image | None:
@@ -106,15 +109,42 @@ class ResultLayers:
         return layer if layer in self._viewer.layers else None
 
     def begin(self, pictures: Pictures) -> None:
-        """Add the layers, in front of all others, and hide what is fused."""
-        for name, array in reversed(list(pictures.shown.items())):
-            for number, source in enumerate(self._sources(name)):
-                data = self._in_axes(array, number, name)
-                layer = self._add(name, number, source, data, pictures.step)
-                self.layers[name, number] = layer
-        for source in self._state.layers:
+        """Show the fused image in front of all other layers, and hide what is fused.
+
+        The other layers come by `add_next`: napari takes a tenth of a second for each.
+        """
+        self._pictures = pictures
+        self._to_add = [
+            (name, number)
+            for name in pictures.shown
+            for number in range(len(self._sources(name)))
+        ]
+        self.add_next()
+        self._hidden = [source for source in self._state.layers if source.visible]
+        for source in self._hidden:
             source.visible = False
-        self._viewer.layers.selection.active = self.fused
+
+    def add_next(self) -> bool:
+        """Add the next layer, behind those that are there; False if there is none."""
+        if not self._to_add:
+            return False
+        name, number = self._to_add.pop(0)
+        active = self._viewer.layers.selection.active
+        source = self._sources(name)[number]
+        data = self._in_axes(self._pictures.shown[name], number, name)
+        layer = Image(
+            data,
+            metadata={KEY: self._told(name, source)},
+            **self._placed(data, self._pictures.step),
+            **_looks(name, source, self._state),
+        )
+        layer.colorbar.visible = name != "fused"
+        places = [self._viewer.layers.index(other) for other in self._present()]
+        self._viewer.layers.insert(min(places, default=len(self._viewer.layers)), layer)
+        if self.layers:
+            self._viewer.layers.selection.active = active
+        self.layers[name, number] = layer
+        return True
 
     def refresh(self) -> None:
         """Show what has become of the tiles since."""
@@ -143,7 +173,7 @@ class ResultLayers:
         """Remove the layers of a run that came to nothing, and show what was fused."""
         for layer in self._present():
             self._viewer.layers.remove(layer)
-        for source in self._state.layers:
+        for source in self._hidden:
             source.visible = True
 
     def _present(self) -> list[Image]:
@@ -172,14 +202,6 @@ class ResultLayers:
             affine[:-1, :-1] *= factor
             return placed | {"affine": affine}
         return placed | {"scale": tuple(np.multiply(placed["scale"], factor))}
-
-    def _add(self, name: str, number: int, source: Image, data: Any, step: int) -> Image:
-        return self._viewer.add_image(
-            data,
-            metadata={KEY: self._told(name, source)},
-            **self._placed(data, step),
-            **_looks(name, source, self._state),
-        )
 
     def _told(self, name: str, source: Image) -> dict[str, Any]:
         of_layer = {"source": str(source.unique_id), "source name": source.name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.qt.threading import create_worker
@@ -23,6 +24,8 @@ from napari_ips.widgets.fuse.work import Outcome, Work
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
+
+    from napari_ips.fusion import FusedArrays
 
 # How often layers show what has come, milliseconds.
 _SHOW_EVERY = 200
@@ -100,7 +103,10 @@ class FusionRun(QObject):
         self._bar.update(event.done - self._bar.n)
 
     def _show_tiles(self) -> None:
-        if self._layers is not None:
+        # Whoever stops a run may be about to close the window.
+        if self._layers is None or self._work.asked.is_set():
+            return
+        if not self._layers.add_next():
             self._layers.refresh()
 
     def _stop_without_layer(self) -> None:
@@ -114,22 +120,29 @@ class FusionRun(QObject):
 
         self._timer.stop()
         self._bar.close()
-        _under_way.discard(self)
         if self._layers is not None:
             self._viewer.layers.events.removed.disconnect(self._stop_without_layer)
-        if self._layers is not None and outcome.result is not None:
-            self._layers.finish(outcome.result)
-            self.finished.emit(self.fused)
+        if outcome.result is not None and not self._work.asked.is_set():
+            self._finish(outcome.result)
             return
         if self._layers is not None:
             self._layers.discard()
         error = outcome.error
-        if isinstance(error, Stopped):
-            self.stopped.emit("Stopped.")
-            return
         if isinstance(error, IPSError):
             show_error(str(error))
-        elif error is not None:
+        elif error is not None and not isinstance(error, Stopped):
             # A fault of ours: with all that is needed to report it.
             notification_manager.dispatch(ErrorNotification(error))
-        self.stopped.emit(str(error))
+        told = str(error) if error is not None and not isinstance(error, Stopped) else ""
+        self.stopped.emit(told or "Stopped.")
+        _under_way.discard(self)
+
+    def _finish(self, result: FusedArrays | dict[str, Path]) -> None:
+        """Show the result, when all layers are there: one for each turn of the loop."""
+        assert self._layers is not None, "it was begun, else there were no result"
+        if self._layers.add_next():
+            QTimer.singleShot(0, lambda: self._finish(result))
+            return
+        self._layers.finish(result)
+        self.finished.emit(self.fused)
+        _under_way.discard(self)
