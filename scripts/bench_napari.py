@@ -71,7 +71,7 @@ def main() -> None:
         gaps.restart()
         begin = perf_counter()
         widget.run_button.click()
-        wait(lambda: widget.run_button.text() == "&Fuse")
+        wait(lambda: widget.run_button.text() == "Fuse")
         print(
             f"fused in {perf_counter() - begin:.1f} s (1 click), "
             f"{perf_counter() - START:.1f} s after the start; {gaps.told()}"

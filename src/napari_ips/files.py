@@ -102,3 +102,8 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
         if not path.exists():
             return
+
+
+def work_folder(output: Path) -> Path:
+    """Return the folder in which an output comes to be."""
+    return output.absolute().with_name(f".{output.name}.partial")

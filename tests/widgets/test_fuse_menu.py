@@ -1,6 +1,7 @@
 """A fusion as text and as a file, and results saved, from the menus of the fuse widget."""
 
 import shlex
+import shutil
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def copied(widget, text):
 
 def fuse(widget, qtbot):
     widget.run_button.click()
-    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=20_000)
+    qtbot.waitUntil(lambda: widget.run_button.text() == "Fuse", timeout=20_000)
 
 
 def set_fields(form):
@@ -150,6 +151,30 @@ def test_settings_are_those_of_the_command_line(opened, widget, chooses, tmp_pat
     np.testing.assert_array_equal(
         tifffile.imread(out), fuse_stack(opened.data, config=saved).fused
     )
+
+
+def test_python_and_command_write_the_same_files(viewer, opened, widget, qtbot, tmp_path):
+    widget.form.advanced.output.value = "file"
+    widget.form.advanced.path.setText(str(tmp_path / "out" / "f.ome.zarr"))
+    names = {f"f{name}.ome.zarr" for name in ("", ".index", ".depth", ".confidence")}
+    for text in ("Copy as Python", "Copy as command line"):
+        (tmp_path / "out").mkdir()
+        widget.form.advanced.path.editingFinished.emit()
+        copy = copied(widget, text)
+        if text == "Copy as Python":
+            exec(copy, {})
+        else:
+            assert run_command(shlex.split(copy)[1:]) == 0
+        assert {path.name for path in (tmp_path / "out").iterdir()} == names
+        shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.parametrize("smoothing", [0.123456, 0.001, 1.234, 49.999])
+def test_no_setting_is_rounded(widget, smoothing):
+    widget.form.set_config(FuseConfig(smoothing=smoothing))
+    assert widget.form.config() == FuseConfig(smoothing=smoothing)
+    widget.form.advanced.smoothing.value = 2.5
+    assert widget.form.config() == FuseConfig(smoothing=2.5)
 
 
 def test_settings_without_a_field_are_kept(widget, chooses, tmp_path):

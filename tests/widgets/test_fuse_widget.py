@@ -47,6 +47,14 @@ def docked(make_napari_viewer_proxy):
     return viewer, widget, layer
 
 
+LAPTOP = Surroundings(
+    {"default": ""},
+    {"cpu": "x86", "cuda:0": "A100"},
+    {"cpu": "numba", "cuda:0": "triton"},
+    "cuda:0",
+)
+
+
 @pytest.fixture
 def asked(monkeypatch):
     """Keep what the core is asked for, instead of fusing."""
@@ -62,7 +70,7 @@ def asked(monkeypatch):
 
 def run(widget, qtbot, timeout=20_000):
     widget.run_button.click()
-    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=timeout)
+    qtbot.waitUntil(lambda: widget.run_button.text() == "Fuse", timeout=timeout)
 
 
 def names(field):
@@ -228,8 +236,9 @@ def test_what_is_not_on_this_machine_is_refused(stack_layer, open_widget):
     widget = open_widget()
     widget.form.set_config(FuseConfig(weights="lost", device="cuda:3"))
     assert messages(widget) == {}
-    widget.form.set_surroundings(Surroundings({"default": ""}, {"cpu": "x86"}, "cpu"))
+    widget.form.set_surroundings(LAPTOP)
     assert "no weights lost" in messages(widget)["weights"]
+    assert widget.form.advanced.computes_on.text() == ""
     assert "no device cuda:3" in messages(widget)["device"]
     assert not widget.run_button.isEnabled()
     widget.form.set_config(FuseConfig())
@@ -242,11 +251,14 @@ def test_what_is_not_on_this_machine_is_refused(stack_layer, open_widget):
         ("", "Name the folder"),
         ("fused.tif", "End the name"),
         ("no/fused.ome.zarr", "no folder"),
-        ("there.ome.zarr", "exists already"),
+        ("there.ome.zarr", "there.ome.zarr exists already"),
+        ("other.ome.zarr", "other.depth.ome.zarr exists already"),
+        ("half.ome.zarr", "stopped run"),
     ],
 )
 def test_output_is_checked_beforehand(stack_layer, open_widget, tmp_path, name, told):
-    (tmp_path / "there.ome.zarr").mkdir()
+    for taken in ("there.ome.zarr", "other.depth.ome.zarr", ".half.ome.zarr.partial"):
+        (tmp_path / taken).mkdir()
     widget = open_widget()
     widget.form.advanced.output.value = "file"
     widget.form.advanced.path.setText(str(tmp_path / name) if name else "")
@@ -261,6 +273,34 @@ def test_what_there_is_to_compute_with_is_offered(stack_layer, open_widget, qtbo
     assert "scan by" in form.advanced.computes_on.text()
     assert "default" in form.weights.choices
     assert form.config() == FuseConfig()
+
+
+def test_it_is_told_what_computes(stack_layer, open_widget):
+    form = open_widget().form
+    form.set_surroundings(LAPTOP)
+    told = form.advanced.computes_on
+    assert told.text() == "Automatic is cuda:0 (A100), scan by triton."
+    form.advanced.device.value = "cpu"
+    assert told.text() == "cpu (x86), scan by numba."
+    form.set_config(FuseConfig(device="cuda", backend="mamba_ssm"))
+    assert told.text() == "cuda:0 (A100), scan by mamba_ssm."
+    assert form.problems() == {}
+
+
+def test_slices_stay_as_chosen_while_the_stack_stays_as_long(stack_layer, open_widget):
+    form = open_widget().form
+    form.slices.setValue((1, 3))
+    stack_layer.data = stack_layer.data + 1
+    assert form.state().slices == (1, 4)
+    stack_layer.data = stack_layer.data[:5]
+    assert form.state().slices == (0, 5)
+
+
+def test_units_that_do_not_go_together_tell_no_step(viewer, open_widget, asked, qtbot):
+    viewer.add_image(np.zeros((3, 8, 8)), units=("s", "um", "um"), scale=(2, 0.5, 0.5))
+    run(open_widget(), qtbot)
+    metadata = asked[0][0].metadata
+    assert (metadata.z_step, metadata.pixel_size) == (None, (0.5, 0.5))
 
 
 def test_settings_last_from_one_session_to_the_next(stack_layer, open_widget, asked, qtbot):
@@ -441,7 +481,7 @@ def test_tiles_are_seen_while_others_are_fused(viewer, wide, open_widget, held, 
     assert widget.run_button.text() == "Cancel"
     assert "1 of 2" in widget.status.text()
     held.go.set()
-    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=20_000)
+    qtbot.waitUntil(lambda: widget.run_button.text() == "Fuse", timeout=20_000)
     np.testing.assert_array_equal(
         viewer.layers["wide fused"].data, fuse_stack(wide.data).fused
     )
@@ -457,11 +497,34 @@ def test_cancel_leaves_nothing_behind(viewer, wide, open_widget, held, qtbot):
     assert widget.run_button.isEnabled()
 
 
+def test_what_is_cancelled_leaves_no_files(viewer, open_widget, qtbot, tmp_path):
+    viewer.add_image(noise(8, 600, 600), name="large")
+    widget = open_widget()
+    widget.form.quality.value = "best"
+    widget.form.advanced.output.value = "file"
+    widget.form.advanced.path.setText(str(tmp_path / "f.ome.zarr"))
+    widget.form.advanced.path.editingFinished.emit()
+    widget.run_button.click()
+    qtbot.waitUntil(lambda: "Fusing" in widget.status.text(), timeout=20_000)
+    run(widget, qtbot)
+    assert widget.status.text() == "Stopped."
+    assert list(tmp_path.iterdir()) == []
+    assert widget.run_button.isEnabled()
+
+
+def test_layers_that_were_hidden_stay_hidden(viewer, wide, open_widget, held, qtbot):
+    wide.visible = False
+    widget = open_widget()
+    start(widget, held, qtbot)
+    run(widget, qtbot)
+    assert not wide.visible
+
+
 def test_a_result_that_is_removed_is_not_filled_on(viewer, wide, open_widget, held, qtbot):
     widget = open_widget()
     start(widget, held, qtbot)
     viewer.layers.remove("wide fused")
-    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=20_000)
+    qtbot.waitUntil(lambda: widget.run_button.text() == "Fuse", timeout=20_000)
     assert list(viewer.layers) == [wide]
 
 
@@ -470,7 +533,7 @@ def test_the_source_may_be_removed_meanwhile(viewer, wide, open_widget, held, qt
     start(widget, held, qtbot)
     viewer.layers.remove(wide)
     held.go.set()
-    qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=20_000)
+    qtbot.waitUntil(lambda: widget.run_button.text() == "Fuse", timeout=20_000)
     np.testing.assert_array_equal(
         viewer.layers["wide fused"].data, fuse_stack(wide.data).fused
     )

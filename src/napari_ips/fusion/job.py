@@ -164,11 +164,6 @@ class Job(Plan):
         return self.folder / "done" / f"{plane.key}-{tile.key}"
 
 
-def work_folder(output: Path) -> Path:
-    """Return the folder in which an output comes to be."""
-    return output.absolute().with_name(f".{output.name}.partial")
-
-
 def with_position(path: Path, stack: LazyStack, stacks: Sequence[LazyStack]) -> Path:
     """Return the path for one of several positions: its number comes before the suffix."""
     if len(stacks) == 1:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.events import Begun, ProgressCallback, TileDone
-from napari_ips.files import plainly_written
+from napari_ips.files import plainly_written, work_folder
 from napari_ips.fusion.compute import Runner, stoppable
 from napari_ips.fusion.engine import Engine
-from napari_ips.fusion.job import Job, with_position, work_folder
+from napari_ips.fusion.job import Job, with_position
 from napari_ips.fusion.memory import TOO_LITTLE
 from napari_ips.fusion.output import all_written, check_outputs, take_back, write_outputs
 from napari_ips.fusion.plan import MAPS, Plan, Plane

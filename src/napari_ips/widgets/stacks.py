@@ -242,7 +242,8 @@ def _metadata(layer: Image, axes: str) -> Metadata:
     if units[y] or not np.allclose(sizes[[y, x]], 1):
         place["pixel_size"] = float(sizes[y]), float(sizes[x])
         place["unit"] = units[y]
-    if units[z] or not np.isclose(sizes[z], 1):
+    together = layer.units[z].is_compatible_with(layer.units[y])
+    if together and (units[z] or not np.isclose(sizes[z], 1)):
         ratio = 1.0
         if units[z] and units[y]:
             ratio = float((1 * layer.units[z]).to(layer.units[y]).magnitude)

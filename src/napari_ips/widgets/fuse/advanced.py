@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from qtpy.QtWidgets import (
 
 from napari_ips.config import FuseConfig
 from napari_ips.widgets.fuse.notes import FieldNote
+from napari_ips.widgets.fuse.surroundings import Surroundings
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
 
 _MEMORY, _FILE = "memory", "file"
@@ -65,7 +65,9 @@ class AdvancedForm(QWidget):
         self.path = QLineEdit()
         self.browse = QPushButton("…")
         self.notes = {"device": FieldNote(), "output": FieldNote()}
-        self._known: Mapping[str, str] | None = None
+        self._found: Surroundings | None = None
+        self._backend = "auto"
+        self._given = (0.0, 0.0)
         self._lay_out()
         self._connect()
 
@@ -79,8 +81,7 @@ class AdvancedForm(QWidget):
     def device_problem(self) -> str:
         """Say what is wrong with the device that is chosen; "" if nothing is."""
         device = self.device.value
-        kinds = {name.split(":")[0] for name in self._known} if self._known else set()
-        if self._known is None or device == "auto" or device in {*self._known, *kinds}:
+        if self._found is None or device == "auto" or self._full_name(device):
             return ""
         return f"There is no device {device} here; choose another, or Automatic."
 
@@ -88,7 +89,7 @@ class AdvancedForm(QWidget):
         """Return the settings that the fields stand for."""
         return {
             "mode": self.mode.value,
-            "smoothing": None if self.auto_smoothing.value else self.smoothing.value,
+            "smoothing": None if self.auto_smoothing.value else self._exact_smoothing(),
             "finest": self.finest.value,
             "both_orders": self.both_orders.value,
             "skip": self.skip.value,
@@ -103,21 +104,46 @@ class AdvancedForm(QWidget):
             getattr(self, name).value = getattr(config, name)
         self.auto_smoothing.value = config.smoothing is None
         if config.smoothing is not None:
-            self.smoothing.value = config.smoothing
+            # The field rounds; what was given stays until the user changes it.
+            self.smoothing.value = max(config.smoothing, self.smoothing.min)
+            self._given = self.smoothing.value, config.smoothing
         if config.device not in self.device.choices:
             self.device.choices = [*self._devices(), (config.device, config.device)]
         self.device.value = config.device
+        self._backend = config.backend
+        self._say_what_computes()
 
-    def set_devices(self, devices: Mapping[str, str], automatic: str) -> None:
-        """Offer devices, and say what computes by itself."""
-        self._known = devices
+    def _exact_smoothing(self) -> float:
+        shown, given = self._given
+        return given if self.smoothing.value == shown else float(self.smoothing.value)
+
+    def set_devices(self, found: Surroundings) -> None:
+        """Offer devices, and say what computes."""
+        self._found, devices = found, found.devices
         chosen = self.device.value
         offered = [("Automatic", "auto"), *((f"{d}: {n}", d) for d, n in devices.items())]
         if chosen != "auto" and chosen not in devices:
             offered.append((chosen, chosen))
         self.device.choices = offered
         self.device.value = chosen
-        self.computes_on.setText(f"Automatic is {automatic}.")
+        self._say_what_computes()
+
+    def _full_name(self, device: str) -> str | None:
+        """Return the name of a device with its number; None if it is not there."""
+        names = self._found.devices if self._found else {}
+        return next((name for name in names if name in (device, f"{device}:0")), None)
+
+    def _say_what_computes(self) -> None:
+        if self._found is None:
+            return
+        chosen = self.device.value
+        device = self._found.automatic if chosen == "auto" else self._full_name(chosen)
+        if device is None:
+            self.computes_on.setText("")
+            return
+        scan = self._backend if self._backend != "auto" else self._found.scans[device]
+        told = f"{device} ({self._found.devices[device]}), scan by {scan}."
+        self.computes_on.setText(f"Automatic is {told}" if chosen == "auto" else told)
 
     def _devices(self) -> list[tuple[str, str]]:
         texts = [self.device.native.itemText(n) for n in range(self.device.native.count())]
@@ -178,6 +204,7 @@ class AdvancedForm(QWidget):
     def _follow(self) -> None:
         self.smoothing.enabled = not self.auto_smoothing.value
         self._place.setVisible(self.output.value == _FILE)
+        self._say_what_computes()
 
     def _choose_path(self) -> None:
         path, _ = QFileDialog.getSaveFileName(

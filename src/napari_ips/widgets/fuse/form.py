@@ -65,6 +65,7 @@ class FuseForm(QWidget):
         self._base = config
         self._quiet = False
         self._followed: Image | None = None
+        self._lengths: tuple[Any, ...] = ()
         self._make_fields()
         self._lay_out()
         self._connect()
@@ -108,7 +109,7 @@ class FuseForm(QWidget):
         """Offer the weights and devices that there are."""
         with self._at_once():
             self.weights.offer(found.weights)
-            self.advanced.set_devices(found.devices, found.automatic)
+            self.advanced.set_devices(found)
 
     def problems(self) -> dict[str, str]:
         """Return what cannot work, in plain words, by the name of the field."""
@@ -284,14 +285,18 @@ class FuseForm(QWidget):
         layer, z_axis = self.layer.value, self.z_axis.value
         known = layer is not None and z_axis is not None
         count = level_zero(layer).shape[z_axis] if known else 1
-        self.slices.setRange(0, max(count - 1, 1))
-        self.slices.setValue((0, max(count - 1, 1)))
-        self.slices.setEnabled(count > 2)
         channels = 1
         if known:
             axes = axes_of(layer, z_axis) if layer.ndim <= 5 else ""
             if "C" in axes:
                 channels = level_zero(layer).shape[axes.index("C")]
+        lengths = layer, z_axis, count, channels
+        if lengths == self._lengths:
+            return
+        self._lengths = lengths
+        self.slices.setRange(0, max(count - 1, 1))
+        self.slices.setValue((0, max(count - 1, 1)))
+        self.slices.setEnabled(count > 2)
         self.channels.choices = [
             ("Each decides for itself", _EACH),
             *((f"Channel {n} decides for all", n) for n in range(channels)),

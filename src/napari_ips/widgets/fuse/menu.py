@@ -93,6 +93,7 @@ class MoreButton(QPushButton):
     def _save(self) -> None:
         path, _ = QFileDialog.getSaveFileName(self, "Save settings", "fuse.toml", _TOML)
         if path:
+            path = path if path.endswith(".toml") else f"{path}.toml"
             try:
                 with written_whole(Path(path)) as part:
                     self._form.config().to_toml(part)

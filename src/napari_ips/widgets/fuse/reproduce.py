@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
+from napari_ips.io.formats import split_suffix
 from napari_ips.widgets.fuse.state import FuseState
 from napari_ips.widgets.stacks import axes_of
 
@@ -69,6 +70,7 @@ def as_python(state: FuseState) -> str:
         lines.append(f"result = fuse_to_arrays(stack, {', '.join(options)})")
     else:
         lines[0] = "from napari_ips import FuseConfig, fuse_to_file"
+        options += [f"{name}={str(path)!r}" for name, path in state.maps.items()]
         lines.append(f"fuse_to_file(stack, {str(state.output)!r}, {', '.join(options)})")
     return "\n".join(lines) + "\n"
 
@@ -84,8 +86,9 @@ def as_command(state: FuseState) -> str:
     path = _file(state)
     if path is None or state.layer is None:
         raise IPSError(_NO_FILE.format(state.layer.name if state.layer else "The stack"))
-    output = state.output or path.with_name(f"{path.name.split('.')[0]}_fused.ome.tif")
-    parts = ["napari-ips", "fuse", str(path), "-o", str(output)]
+    stem, _ = split_suffix(path.name)
+    output = state.output or path.with_name(f"{stem}_fused.ome.tif")
+    parts = ["napari-ips", "fuse", str(path), "-o", str(output), "--maps"]
     axes = _axes_to_tell(state, path)
     if axes:
         parts += ["--axes", axes]

@@ -122,7 +122,7 @@ class FusionRun(QObject):
         self._bar.close()
         if self._layers is not None:
             self._viewer.layers.events.removed.disconnect(self._stop_without_layer)
-        if outcome.result is not None and not self._work.asked.is_set():
+        if outcome.result is not None and not self._work.closing.is_set():
             self._finish(outcome.result)
             return
         if self._layers is not None:

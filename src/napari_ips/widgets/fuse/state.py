@@ -11,6 +11,7 @@ import numpy as np
 
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
+from napari_ips.files import work_folder
 from napari_ips.widgets.stacks import (
     axes_of,
     level_zero,
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_ips.io import LazyStack
+
+
+MAPS = ("index", "depth", "confidence")
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,15 @@ class FuseState:
             return stack_of_layers(self.layers, self.z_axis)
         return stack_of(self.layer, self.z_axis)
 
+    @property
+    def maps(self) -> dict[str, Path]:
+        """The maps that are written beside the output, by name; {} in memory."""
+        if self.output is None:
+            return {}
+        from napari_ips.io.results import beside
+
+        return {name: beside(self.output, name) for name in MAPS}
+
     def problems(self) -> dict[str, str]:
         """Return what cannot work, in plain words, by the name of the field."""
         if self.layer is None:
@@ -129,8 +142,13 @@ class FuseState:
             return "End the name of the folder in .ome.zarr."
         if not self.output.parent.is_dir():
             return f"There is no folder {self.output.parent}."
-        if os.path.lexists(self.output):
-            return f"{self.output.name} exists already; choose another name."
+        if not os.access(self.output.parent, os.W_OK):
+            return f"The folder {self.output.parent} cannot be written to."
+        for path in (self.output, *self.maps.values()):
+            if os.path.lexists(path):
+                return f"{path.name} exists already; choose another name."
+        if work_folder(self.output).exists():
+            return "A stopped run of this name is there; choose another name."
         return ""
 
 

@@ -15,12 +15,15 @@ class Surroundings:
         Names of registered weights, and what is known of them.
     devices : dict of str
         Devices of a setting, and their names.
+    scans : dict of str
+        What does the scan on each of them.
     automatic : str
-        What ``auto`` takes: device, and what does the scan there.
+        The device that ``auto`` takes.
     """
 
     weights: dict[str, str]
     devices: dict[str, str]
+    scans: dict[str, str]
     automatic: str
 
 
@@ -34,13 +37,12 @@ def look_around() -> Surroundings:
     from napari_ips.weights import list_weights
 
     devices = list_devices()
-    device = str(choose_device())
-    backend, _ = choose_backend(device)
-    name = devices.get(device, devices.get(f"{device}:0", device))
+    automatic = str(choose_device())
     found = Surroundings(
         {info.name: _told(info.card, info.bundled) for info in list_weights()},
         devices,
-        f"{device} ({name}), scan by {backend}",
+        {device: choose_backend(device)[0] for device in devices},
+        automatic if automatic in devices else f"{automatic}:0",
     )
     # Kernels are compiled and weights loaded by the smallest fusion there is.
     fuse_stack(np.zeros((2, 64, 64), np.uint8))

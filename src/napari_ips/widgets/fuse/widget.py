@@ -57,7 +57,7 @@ class FuseWidget(QWidget):
         self._look_around()
 
     def _lay_out(self) -> None:
-        self.run_button = QPushButton("&Fuse")
+        self.run_button = QPushButton("Fuse")
         self.run_button.setShortcut("Ctrl+Return")
         self.run_button.setToolTip(TOOLTIPS["run"])
         self.run_button.clicked.connect(self._run_or_stop)
@@ -151,7 +151,7 @@ class FuseWidget(QWidget):
 
     def _end(self, told: str) -> None:
         self._run = None
-        self.run_button.setText("&Fuse")
+        self.run_button.setText("Fuse")
         self.run_button.setShortcut("Ctrl+Return")
         self.run_button.setToolTip(TOOLTIPS["run"])
         self.bar.setVisible(False)

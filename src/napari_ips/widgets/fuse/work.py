@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from napari_ips.fusion import FusedArrays
     from napari_ips.io import LazyStack
 
-MAPS = ("index", "depth", "confidence")
 # The largest edge, in pixels, up to which tiles are no larger than these: a result that
 # is seen to fill matters more than the little that larger tiles would save.
 _SMALL_TILES = ((1024, 256), (4096, 512))
@@ -59,6 +58,7 @@ class Work:
         self._told = told
         self._stack = state.stack()
         self.asked = threading.Event()
+        self.closing = threading.Event()
         self.__name__ = str(self)
 
     def __str__(self) -> str:
@@ -73,18 +73,18 @@ class Work:
 
     def worker_class(self) -> type[FunctionWorker]:
         """Return a worker that ends when napari, about to close, tells it to quit."""
-        asked = self.asked
+        work = self
 
         class Worker(FunctionWorker):
             def quit(self) -> None:
-                asked.set()
+                work.asked.set()
+                work.closing.set()
                 super().quit()
 
         return Worker
 
     def _fuse(self) -> FusedArrays | dict[str, Path]:
         from napari_ips.fusion import fuse_to_arrays, fuse_to_file
-        from napari_ips.io.results import beside
 
         state = self._state
         options: dict[str, Any] = {
@@ -96,7 +96,9 @@ class Work:
         }
         if state.output is None:
             return fuse_to_arrays(self._stack, **options)
-        options |= {name: beside(state.output, name) for name in MAPS}
+        options |= state.maps
+        # What is cancelled leaves nothing behind that could be in the way of the next run.
+        options["keep"] = False
         (paths,) = fuse_to_file(self._stack, state.output, **options)
         return paths
 
