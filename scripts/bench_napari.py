@@ -15,9 +15,9 @@ START = perf_counter()
 # Nobody's settings are to be read, or changed.
 os.environ["NAPARI_CONFIG"] = os.path.join(tempfile.mkdtemp(), "napari.yaml")
 
-import napari
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
+import napari  # noqa: E402
+from qtpy.QtCore import QTimer  # noqa: E402
+from qtpy.QtWidgets import QApplication  # noqa: E402
 
 SAMPLE = "fluorescence"
 TICK = 2  # milliseconds

@@ -48,10 +48,10 @@ def docked(make_napari_viewer_proxy):
 
 
 LAPTOP = Surroundings(
-    {"default": ""},
-    {"cpu": "x86", "cuda:0": "A100"},
-    {"cpu": "numba", "cuda:0": "triton"},
-    "cuda:0",
+    weights={"default": ""},
+    devices={"cpu": "x86", "cuda:0": "A100"},
+    scans={"cpu": "numba", "cuda:0": "triton"},
+    automatic="cuda:0",
 )
 
 
@@ -502,13 +502,15 @@ def test_what_is_cancelled_leaves_no_files(viewer, open_widget, qtbot, tmp_path)
     widget = open_widget()
     widget.form.quality.value = "best"
     widget.form.advanced.output.value = "file"
-    widget.form.advanced.path.setText(str(tmp_path / "f.ome.zarr"))
+    folder = tmp_path / "results"
+    folder.mkdir()
+    widget.form.advanced.path.setText(str(folder / "f.ome.zarr"))
     widget.form.advanced.path.editingFinished.emit()
     widget.run_button.click()
     qtbot.waitUntil(lambda: "Fusing" in widget.status.text(), timeout=20_000)
     run(widget, qtbot)
     assert widget.status.text() == "Stopped."
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
     assert widget.run_button.isEnabled()
 
 
