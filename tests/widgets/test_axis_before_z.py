@@ -56,7 +56,7 @@ def fuse(viewer, qtbot):
         qtbot.addWidget(widget)
         prepare(widget.form)
         widget.run_button.click()
-        qtbot.waitUntil(lambda: widget.run_button.text() == "&Fuse", timeout=_WAIT)
+        qtbot.waitUntil(lambda: widget.run_button.text() == "Fuse", timeout=_WAIT)
         told = ((layer.metadata.get("napari-ips"), layer) for layer in viewer.layers)
         return {known["role"]: layer for known, layer in told if known}
 

@@ -126,6 +126,18 @@ def test_z_axis_is_that_of_the_label_or_guessed(
     assert form.state().slices == (0, 5)
 
 
+def test_any_axis_may_be_z_where_none_is_labelled(viewer, open_widget, asked, qtbot):
+    """(Y, X, Z), as some programs save it."""
+    data = np.random.default_rng(0).random((20, 16, 5))
+    viewer.add_image(data)
+    widget = open_widget()
+    widget.form.z_axis.value = 2
+    assert widget.form.state().slices == (0, 5)
+    run(widget, qtbot)
+    read = asked[0][0].read(0, 0, slice(None), slice(None), slice(None))
+    np.testing.assert_array_equal(read, data.transpose(2, 0, 1))
+
+
 @pytest.mark.parametrize(
     ("data", "labels", "field", "told"),
     [

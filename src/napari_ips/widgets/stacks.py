@@ -35,9 +35,14 @@ def axis_name(layer: Image, axis: int) -> str:
 
 
 def z_candidates(layer: Image) -> list[int]:
-    """Return the axes along which the slices of a layer may lie, those of the image not."""
-    known = known_letters(layer)
-    return [n for n, letter in enumerate(known) if letter not in ("Y", "X")]
+    """Return the axes along which the slices of a layer may lie.
+
+    None of an image without a third axis; none of those that are labelled y and x.
+    """
+    labelled = _labelled_letters(layer)
+    if layer.ndim < 3:
+        return []
+    return [n for n, letter in enumerate(labelled) if letter not in ("Y", "X")]
 
 
 def is_labelled(layer: Image) -> bool:
@@ -91,7 +96,7 @@ def axes_of(layer: Image, z_axis: int) -> str:
     IPSError
         If the slices cannot lie along `z_axis`, or there are more axes than these.
     """
-    known = known_letters(layer)
+    known = known_letters(layer, z_axis)
     if z_axis not in z_candidates(layer):
         raise IPSError(f"The slices of {layer.name} cannot lie along axis {z_axis}.")
     letters = ["" if letter == "Z" else letter for letter in known]
@@ -202,13 +207,24 @@ def from_planes(planes: Any, letters: str) -> Any:
     return ordered[tuple(None if letter == "Z" else slice(None) for letter in letters)]
 
 
-def known_letters(layer: Image) -> list[str]:
-    """Return the letters that the labels of a layer tell, "" for those that do not."""
+def known_letters(layer: Image, z_axis: int | None = None) -> list[str]:
+    """Return the letters that the labels of a layer tell, "" for those that do not.
+
+    Without labels, the axes of the image are the last two, `z_axis` aside.
+    """
+    letters = _labelled_letters(layer)
+    if "Y" not in letters:
+        y, x = [n for n in range(layer.ndim) if n != z_axis][-2:]
+        letters[y], letters[x] = "Y", "X"
+    return letters
+
+
+def _labelled_letters(layer: Image) -> list[str]:
+    """Return the letters of the axes by their labels; of y and x only both or none."""
     letters = [_LETTERS.get(str(label).lower(), "") for label in layer.axis_labels]
     if {"Y", "X"} <= set(letters):
         return letters
-    letters = ["" if letter in ("Y", "X") else letter for letter in letters]
-    return [*letters[:-2], "Y", "X"]
+    return ["" if letter in ("Y", "X") else letter for letter in letters]
 
 
 def image_axes(layer: Image) -> tuple[int, int]:
