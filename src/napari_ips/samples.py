@@ -19,7 +19,7 @@ Z_STEP = 2.0
 def brightfield_stack() -> list[LayerData]:
     """Return a stained tissue section with hills and valleys, (12, 512, 512, 3) uint8."""
     stack = simulate_stack(demo_image("tissue"), 12).stack
-    return [_image_layer(stack, "brightfield stack (simulated)", rgb=True)]
+    return [_image_layer(stack, "tissue (simulated)", rgb=True)]
 
 
 def fluorescence_stack() -> list[LayerData]:
@@ -35,7 +35,7 @@ def fluorescence_stack() -> list[LayerData]:
     )
     # A few noisy pixels, brighter than all else, would make the tissue look dim.
     limits = tuple(float(v) for v in np.percentile(simulated.stack, (0.1, 99.9)))
-    name = "fluorescence stack (simulated)"
+    name = "cells (simulated)"
     return [_image_layer(simulated.stack, name, colormap="green", contrast_limits=limits)]
 
 
@@ -45,7 +45,7 @@ def two_source_pair() -> list[LayerData]:
     stack = simulate_stack(
         demo_image("gravel"), 3, relief="cells", blur_per_slice=3, seed=3
     ).stack
-    names = ("far focus (simulated)", "near focus (simulated)")
+    names = ("far (simulated)", "near (simulated)")
     return [
         _image_layer(image, name)
         for image, name in zip((stack[0], stack[-1]), names, strict=True)

@@ -566,7 +566,6 @@ def test_a_closed_dock_stops_its_run(docked, held, qtbot):
     viewer, widget, layer = docked
     start(widget, held, qtbot)
     viewer.window.remove_dock_widget(widget)
-    widget.deleteLater()
     qtbot.waitUntil(lambda: list(viewer.layers) == [layer], timeout=20_000)
     viewer.add_image(noise(3, 8, 8))
 

@@ -41,8 +41,8 @@ class AdvancedForm(QWidget):
         self._device = "auto"
         self.mode = _combo(
             "mode",
-            ("Blend near focus (less noise)", "soft"),
-            ("Select one slice (as recorded)", "hard"),
+            ("Blend (less noise)", "soft"),
+            ("Select (as recorded)", "hard"),
         )
         self.auto_smoothing = CheckBox(text="from the noise", value=True)
         self.smoothing = FloatSpinBox(min=0.1, max=50, step=0.5, value=2)

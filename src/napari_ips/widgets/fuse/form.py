@@ -201,7 +201,7 @@ class FuseForm(QWidget):
         for event in (events.inserted, events.removed, events.renamed):
             event.connect(self._layers_changed)
         # Viewer and layers outlive the fields.
-        self.destroyed.connect(lambda _: self._forget())
+        self.destroyed.connect(lambda _: self.forget())
         self.layer.changed.connect(self._on(self._take_layer))
         self.z_axis.changed.connect(self._on(self._update_lengths))
         self.quality.changed.connect(self._on(self._apply_quality))
@@ -211,7 +211,8 @@ class FuseForm(QWidget):
         self.slices.valueChanged.connect(self._on(lambda: None))
         self.others.itemChanged.connect(self._on(lambda: None))
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Listen to the viewer and its layers no more."""
         events = self._viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
             event.disconnect(self._layers_changed)

@@ -167,7 +167,8 @@ class ResultLayers:
                 for key in ("scale", "translate", "affine"):
                     if key in placed:
                         setattr(layer, key, placed[key])
-            layer.refresh()
+            # Also of hidden layers, for their thumbnails.
+            layer.refresh(force=True)
 
     def discard(self) -> None:
         """Remove the layers of a run that came to nothing, and show what was fused."""

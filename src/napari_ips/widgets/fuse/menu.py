@@ -54,7 +54,7 @@ class ToolsButton(QPushButton):
         self.save.setEnabled(self._fused in self._viewer.layers)
 
     def _open(self, name: str) -> None:
-        self._viewer.window.add_plugin_dock_widget("napari-ips", name)
+        self._viewer.window.add_plugin_dock_widget("napari-ips", name, tabify=True)
 
     def _save(self) -> None:
         assert self._fused is not None, "else it could not be chosen"

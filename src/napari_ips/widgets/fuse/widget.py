@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -56,6 +56,16 @@ class FuseWidget(QWidget):
         self._check()
         self._look_around()
 
+    def event(self, event: QEvent | None) -> bool:
+        """Let go of the viewer when the dock that holds the widget is closed."""
+        left = event is not None and event.type() == QEvent.Type.ParentChange
+        if left and self.parent() is None:
+            # Nobody would see how far a run is, nor could stop it any more.
+            if self._run is not None:
+                self._run.stop()
+            self.form.forget()
+        return bool(super().event(event))
+
     def _lay_out(self) -> None:
         self.run_button = QPushButton("Fuse")
         self.run_button.setShortcut("Ctrl+Return")
@@ -68,7 +78,7 @@ class FuseWidget(QWidget):
         self.status.setWordWrap(True)
         self.tools = ToolsButton(self._viewer, self)
         self.more = MoreButton(self.form, self)
-        self.advanced_box = QCollapsible("Advanced")
+        self.advanced_box = QCollapsible("Advanced", expandedIcon="▾", collapsedIcon="▸")
         self.advanced_box.addWidget(self.form.advanced)
         self.advanced_box.setToolTip(TOOLTIPS["advanced"])
         # The button to run stays in sight, whatever is opened below it.
@@ -123,7 +133,6 @@ class FuseWidget(QWidget):
         run.told.connect(self._tell)
         run.finished.connect(self._finish)
         run.stopped.connect(self._end)
-        # Nobody would see how far it is, nor could stop it any more.
         self.destroyed.connect(run.stop)
         self._run, self._pace = run, Pace()
         self.run_button.setText("Cancel")
