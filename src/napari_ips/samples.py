@@ -40,21 +40,22 @@ def fluorescence_stack() -> list[LayerData]:
 
 
 def two_source_pair() -> list[LayerData]:
-    """Return two images of one scene, near and far in focus, (512, 512) uint8 each."""
+    """Return two images of one scene, far and near in focus, (2, 512, 512) uint8."""
     # The first and last slice of three: what is in the middle is soft in both.
     stack = simulate_stack(
         demo_image("gravel"), 3, relief="cells", blur_per_slice=3, seed=3
     ).stack
-    names = ("far (simulated)", "near (simulated)")
-    return [
-        _image_layer(image, name)
-        for image, name in zip((stack[0], stack[-1]), names, strict=True)
-    ]
+    ends = stack[[0, -1]]
+    return [_image_layer(ends, "two images (simulated)", z_step=2 * Z_STEP)]
 
 
-def _image_layer(data: NDArray[Any], name: str, **options: Any) -> LayerData:
-    spatial = data.ndim - bool(options.get("rgb"))
-    scale = (Z_STEP, PIXEL_SIZE, PIXEL_SIZE)[-spatial:]
-    axes = ("z", "y", "x")[-spatial:]
-    described = {"name": name, "scale": scale, "units": ("micrometer",) * spatial}
-    return data, described | {"axis_labels": axes} | options, "image"
+def _image_layer(
+    data: NDArray[Any], name: str, z_step: float = Z_STEP, **options: Any
+) -> LayerData:
+    described = {
+        "name": name,
+        "scale": (z_step, PIXEL_SIZE, PIXEL_SIZE),
+        "units": ("micrometer",) * 3,
+        "axis_labels": ("z", "y", "x"),
+    }
+    return data, described | options, "image"

@@ -87,6 +87,13 @@ def test_without_a_stack_it_says_what_to_open(open_widget):
     assert "Open Sample" in messages(widget)["layer"]
 
 
+def test_single_images_can_be_made_a_stack(viewer, open_widget):
+    widget = open_widget()
+    for name in ("near", "far"):
+        viewer.add_image(noise(8, 8), name=name)
+    assert "Merge to Stack" in messages(widget)["layer"]
+
+
 def test_stacks_are_found_as_they_come_and_go(viewer, stack_layer, open_widget):
     widget = open_widget()
     viewer.add_image(np.zeros((8, 8)), name="flat")
@@ -232,12 +239,16 @@ def test_layers_of_the_same_size_are_fused_together(
     np.testing.assert_array_equal(stack.read(0, 1, *whole), other.data)
 
 
-def test_weights_that_are_gone_are_refused(stack_layer, open_widget, tmp_path):
+def test_weights_that_are_none_or_gone_are_refused(
+    stack_layer, open_widget, tmp_path, qtbot
+):
     widget = open_widget()
     path = tmp_path / "mine.safetensors"
     path.touch()
     widget.form.set_config(FuseConfig(weights=str(path)))
     assert widget.run_button.isEnabled()
+    qtbot.waitUntil(lambda: "weights" in messages(widget), timeout=30_000)
+    assert "cannot be read as weights" in messages(widget)["weights"]
     path.unlink()
     widget.form.set_config(FuseConfig(weights=str(path)))
     assert "no file mine.safetensors" in messages(widget)["weights"]
@@ -359,6 +370,8 @@ def test_result_is_what_the_core_fuses(
         units=("um",) * 3,
         axis_labels=("z", "y", "x"),
         colormap="magenta",
+        blending="additive",
+        opacity=0.8,
         contrast_limits=(100, 3000),
     )
     widget = open_widget()
@@ -385,6 +398,7 @@ def test_result_is_what_the_core_fuses(
     assert facts["settings"]["mode"] == "soft"
     assert facts["weights"] == "default"
     assert facts["version"]
+    assert (fused.blending, fused.opacity) == ("additive", 0.8)
 
 
 def test_colours_stay_colours(viewer, open_widget, simulated, qtbot):
@@ -524,6 +538,19 @@ def test_what_is_cancelled_leaves_no_files(viewer, open_widget, qtbot, tmp_path)
     assert widget.status.text() == "Stopped."
     assert list(folder.iterdir()) == []
     assert widget.run_button.isEnabled()
+
+
+def test_labels_in_work_are_left_in_peace(viewer, wide, open_widget, held, qtbot):
+    labels = viewer.add_labels(np.zeros((64, 600), int))
+    labels.mode = "paint"
+    widget = open_widget()
+    start(widget, held, qtbot)
+    assert viewer.layers.selection.active == labels
+    assert labels.mode == "paint"
+    held.go.set()
+    qtbot.waitUntil(lambda: widget.run_button.text() == "Fuse", timeout=20_000)
+    assert viewer.layers.selection.active == labels
+    assert viewer.layers[-1] == labels
 
 
 def test_layers_that_were_hidden_stay_hidden(viewer, wide, open_widget, held, qtbot):

@@ -30,12 +30,12 @@ def test_fluorescence_is_shown_in_green_from_dark_to_bright(viewer):
     assert 0.0001 < np.mean(layer.data > high) < 0.02
 
 
-def test_pair_opens_as_two_images_of_one_place(viewer):
-    layers = viewer.open_sample("napari-ips", "pair")
-    assert [layer.data.shape for layer in layers] == [(512, 512)] * 2
-    assert {tuple(layer.scale) for layer in layers} == {(0.5, 0.5)}
-    assert {tuple(layer.axis_labels) for layer in layers} == {("y", "x")}
-    far, near = (layer.data.astype(float) for layer in layers)
+def test_pair_opens_as_a_stack_of_two(viewer):
+    (layer,) = viewer.open_sample("napari-ips", "pair")
+    assert layer.data.shape == (2, 512, 512)
+    assert tuple(layer.scale) == (4.0, 0.5, 0.5)
+    assert layer.axis_labels == ("z", "y", "x")
+    far, near = layer.data.astype(float)
     sharpness = [np.abs(np.diff(image)).mean(0) for image in (far, near)]
     # Each is the sharper one somewhere.
     assert 0.02 < np.mean(sharpness[0] > sharpness[1]) < 0.98

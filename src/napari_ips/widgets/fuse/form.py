@@ -117,11 +117,15 @@ class FuseForm(QWidget):
             found = self.state().problems()
         except IPSError as error:
             return {"quality": str(error)}
-        known = {
-            "weights": self.weights.problem(),
-            "device": self.advanced.device_problem(),
-        }
-        return found | {field: told for field, told in known.items() if told}
+        flat = [layer for layer in self._viewer.layers if isinstance(layer, Image)]
+        if self.layer.value is None and len(flat) > 1:
+            found["layer"] = (
+                "These are single images. If they are the slices of a stack, select them, "
+                "right-click one of them and choose Merge to Stack."
+            )
+        found["weights"] = self.weights.problem()
+        found["device"] = self.advanced.device_problem()
+        return {field: told for field, told in found.items() if told}
 
     def show_problems(self, problems: dict[str, str]) -> None:
         """Say beside the fields what cannot work."""
@@ -179,12 +183,12 @@ class FuseForm(QWidget):
         form.setFieldGrowthPolicy(QFormLayout.AllNonFixedFieldsGrow)
         self._notes: dict[str, FieldNote] = {}
         self._form = form
-        self._row("layer", "&Stack", self.layer)
+        self._row("layer", "Stac&k", self.layer)
         self._row("z_axis", "&Z axis", self.z_axis)
-        self._row("slices", "S&lices", self.slices)
+        self._row("slices", "Sl&ices", self.slices)
         self._row("channels", "&Channels", self.channels)
         self._row("others", "&Also fuse", self.others)
-        self._row("weights", "&Weights", self.weights)
+        self._row("weights", "Wei&ghts", self.weights)
         self._row("quality", "&Quality", self.quality)
 
     def _row(self, name: str, label: str, field: Widget | QWidget) -> None:

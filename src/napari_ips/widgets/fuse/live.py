@@ -100,6 +100,7 @@ class ResultLayers:
         self.layers: dict[tuple[str, int], Image] = {}
         self._pictures = Pictures()
         self._to_add: list[tuple[str, int]] = []
+        self._to_finish: list[tuple[str, int]] = []
         self._hidden: list[Image] = []
 
     @property
@@ -119,7 +120,12 @@ class ResultLayers:
             for name in pictures.shown
             for number in range(len(self._sources(name)))
         ]
+        self._to_finish = self._to_add[::-1]
+        # Whoever works on another layer, such as labels, is left in peace.
+        active = self._viewer.layers.selection.active
         self.add_next()
+        if active is not None and active not in self._state.layers:
+            self._viewer.layers.selection.active = active
         self._hidden = [source for source in self._state.layers if source.visible]
         for source in self._hidden:
             source.visible = False
@@ -139,12 +145,19 @@ class ResultLayers:
             **_looks(name, source, self._state),
         )
         layer.colorbar.visible = name != "fused"
-        places = [self._viewer.layers.index(other) for other in self._present()]
-        self._viewer.layers.insert(min(places, default=len(self._viewer.layers)), layer)
+        self._viewer.layers.insert(self._place(), layer)
         if self.layers:
             self._viewer.layers.selection.active = active
         self.layers[name, number] = layer
         return True
+
+    def _place(self) -> int:
+        """Return where the next layer goes: behind its run, or in front of all images."""
+        layers = self._viewer.layers
+        if present := self._present():
+            return int(min(layers.index(layer) for layer in present))
+        images = [n for n, layer in enumerate(layers) if isinstance(layer, Image)]
+        return max(images, default=-1) + 1
 
     def refresh(self) -> None:
         """Show what has become of the tiles since."""
@@ -152,30 +165,36 @@ class ResultLayers:
             if layer.visible:
                 layer.refresh(thumbnail=False, extent=False, highlight=False)
 
-    def finish(self, outcome: FusedArrays | dict[str, Path]) -> None:
-        """Show the results themselves, in full resolution."""
-        for (name, number), layer in list(self.layers.items()):
-            if layer not in self._viewer.layers:
-                continue
-            if isinstance(outcome, dict):
-                self.layers[name, number] = self._opened(layer, name, number, outcome[name])
-                continue
-            data = self._in_axes(getattr(outcome, name), number, name)
-            if data.shape != layer.data.shape:
-                placed = self._placed(data, 1)
-                layer.data = data
-                for key in ("scale", "translate", "affine"):
-                    if key in placed:
-                        setattr(layer, key, placed[key])
-            # Also of hidden layers, for their thumbnails.
-            layer.refresh(force=True)
+    def finish_next(self, outcome: FusedArrays | dict[str, Path]) -> bool:
+        """Show a result itself, in full resolution; False if all are shown so."""
+        if not self._to_finish:
+            return False
+        name, number = self._to_finish.pop()
+        layer = self.layers[name, number]
+        if layer not in self._viewer.layers:
+            return True
+        if isinstance(outcome, dict):
+            self.layers[name, number] = self._opened(layer, name, number, outcome[name])
+            return True
+        data = self._in_axes(getattr(outcome, name), number, name)
+        if data.shape != layer.data.shape:
+            placed = self._placed(data, 1)
+            layer.data = data
+            for key in ("scale", "translate", "affine"):
+                if key in placed:
+                    setattr(layer, key, placed[key])
+        layer.refresh()
+        return True
 
     def discard(self) -> None:
         """Remove the layers of a run that came to nothing, and show what was fused."""
+        layers = self._viewer.layers
         for layer in self._present():
-            self._viewer.layers.remove(layer)
+            layers.remove(layer)
         for source in self._hidden:
             source.visible = True
+        if self._viewer.layers.selection.active is None and self._source in layers:
+            self._viewer.layers.selection.active = self._source
 
     def _present(self) -> list[Image]:
         return [layer for layer in self.layers.values() if layer in self._viewer.layers]
@@ -249,7 +268,12 @@ def _levels(path: Path, rgb: bool) -> list[Any]:
 def _looks(name: str, source: Image, state: FuseState) -> dict[str, Any]:
     """Return how a result is named and shown."""
     if name == "fused":
-        looks = {"name": f"{source.name} fused", "rgb": bool(source.rgb)}
+        looks = {
+            "name": f"{source.name} fused",
+            "rgb": bool(source.rgb),
+            "blending": source.blending,
+            "opacity": source.opacity,
+        }
         if source.rgb:
             return looks
         return looks | {

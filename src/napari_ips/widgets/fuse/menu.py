@@ -81,6 +81,8 @@ class MoreButton(QPushButton):
     def _copy(self, as_text: Callable[[FuseState], str]) -> None:
         try:
             problems = self._form.problems()
+            # Where a run was written, that it is there is no reason not to tell of it.
+            problems.pop("output", None)
             if problems:
                 raise IPSError(next(iter(problems.values())))
             text = as_text(self._form.state())

@@ -138,11 +138,10 @@ class FusionRun(QObject):
         _under_way.discard(self)
 
     def _finish(self, result: FusedArrays | dict[str, Path]) -> None:
-        """Show the result, when all layers are there: one for each turn of the loop."""
+        """Show the result, a layer for each turn of the loop, so that none takes long."""
         assert self._layers is not None, "it was begun, else there were no result"
-        if self._layers.add_next():
+        if self._layers.add_next() or self._layers.finish_next(result):
             QTimer.singleShot(0, lambda: self._finish(result))
             return
-        self._layers.finish(result)
         self.finished.emit(self.fused)
         _under_way.discard(self)

@@ -37,7 +37,7 @@ TOOLTIPS = {
     "path": "Name of the folder that is written; nothing is ever overwritten.",
     "run": "Fuse the stack (Ctrl+Return). The result appears at once and fills tile "
     "by tile.",
-    "stop": "End the fusion; layers that are not finished are removed.",
+    "stop": "End the fusion (Ctrl+Return); layers that are not finished are removed.",
     "more": "Settings as a file, and this run as Python or as a command line.",
     "save": "Write the fused image as OME-TIFF or OME-Zarr, with scale and units.",
     "tools": "What else can be done with the result.",

@@ -8,6 +8,7 @@ from pathlib import Path
 from magicgui.widgets import ComboBox
 from qtpy.QtWidgets import QFileDialog
 
+from napari_ips.errors import IPSError
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
 
 _BROWSE = "\n"
@@ -55,9 +56,23 @@ class WeightsBox(ComboBox):
         """Say what is wrong with the weights that are chosen; "" if nothing is."""
         name = self._chosen
         if _is_file(name):
-            return "" if Path(name).is_file() else f"There is no file {Path(name).name}."
+            return self._file_problem(name)
         if self._registered is not None and name not in self._registered:
             return f"There are no weights {name} any more; choose others."
+        return ""
+
+    def _file_problem(self, name: str) -> str:
+        if not Path(name).is_file():
+            return f"There is no file {Path(name).name}."
+        if self._registered is None:
+            # What reads weights takes seconds to load, and is not there yet.
+            return ""
+        from napari_ips.weights import read_card
+
+        try:
+            read_card(Path(name))
+        except IPSError as error:
+            return str(error)
         return ""
 
     def _show(self) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -82,13 +83,13 @@ class FuseWidget(QWidget):
         self.advanced_box.addWidget(self.form.advanced)
         self.advanced_box.setToolTip(TOOLTIPS["advanced"])
         # The button to run stays in sight, whatever is opened below it.
-        below = QScrollArea()
+        below = _VerticalScroll()
         below.setWidget(self.advanced_box)
         below.setWidgetResizable(True)
         below.setFrameShape(QScrollArea.NoFrame)
         below.setHorizontalScrollBarPolicy(Qt.ScrollBarAlwaysOff)
-        scroll_bar = below.verticalScrollBar().sizeHint().width()
-        below.setMinimumWidth(self.form.advanced.minimumSizeHint().width() + 3 * scroll_bar)
+        below.setFocusPolicy(Qt.NoFocus)
+        self.advanced_box.toggled.connect(lambda _: below.updateGeometry())
         buttons = QHBoxLayout()
         buttons.addWidget(self.run_button, stretch=1)
         buttons.addWidget(self.tools)
@@ -99,6 +100,9 @@ class FuseWidget(QWidget):
         layout.addWidget(self.bar)
         layout.addWidget(self.status)
         layout.addWidget(below, stretch=1)
+        for before, after in pairwise([self.form, self.run_button, self.tools, self.more]):
+            self.setTabOrder(before, after)
+        self.setTabOrder(self.more, below)
 
     def _look_around(self) -> None:
         """See what there is to compute with, without keeping anybody waiting."""
@@ -136,6 +140,7 @@ class FuseWidget(QWidget):
         self.destroyed.connect(run.stop)
         self._run, self._pace = run, Pace()
         self.run_button.setText("Cancel")
+        self.run_button.setShortcut("Ctrl+Return")
         self.run_button.setToolTip(TOOLTIPS["stop"])
         self.bar.setRange(0, 0)
         self.bar.setVisible(True)
@@ -167,3 +172,12 @@ class FuseWidget(QWidget):
         self._enable_fields(True)
         self.status.setText(told)
         self._check()
+
+
+class _VerticalScroll(QScrollArea):
+    """A scroll area that is as wide as what is in it, so that nothing is cut off."""
+
+    def minimumSizeHint(self) -> QSize:
+        content = self.widget().minimumSizeHint().width()
+        bar = self.verticalScrollBar().sizeHint().width()
+        return QSize(content + bar, super().minimumSizeHint().height())
