@@ -255,13 +255,20 @@ def test_a_lazy_stack_is_read_elsewhere_and_ends_up_right(viewer, qtbot, rng):
     qtbot.waitUntil(lambda: np.array_equal(fused.data, expected), timeout=10_000)
 
 
-def test_a_read_that_fails_is_told_and_tried_again(viewer, qtbot, rng):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError("the disk is away"), "disk is away"),
+        (MemoryError("no 9 TiB"), "too little memory; close other layers or programs"),
+    ],
+)
+def test_a_read_that_fails_is_told_and_tried_again(viewer, qtbot, rng, error, words):
     stack = rng.integers(1, 900, (5, 40, 40)).astype(np.uint16)
     broken = [False]
 
     def read(block):
         if broken[0]:
-            raise OSError("the disk is away")
+            raise error
         return block
 
     fused = run_of(viewer, da.from_array(stack).map_blocks(read, dtype="u2"), "ZYX")
@@ -273,7 +280,7 @@ def test_a_read_that_fails_is_told_and_tried_again(viewer, qtbot, rng):
         count = len(notification_manager.records)
         labels.paint((12, 13), 1)
         qtbot.waitUntil(lambda: len(notification_manager.records) > count, timeout=10_000)
-        assert "disk is away" in notification_manager.records[-1].message
+        assert words in notification_manager.records[-1].message
     assert not fused.data.any()
     broken[0] = False
     labels.data[12, 13] = 1

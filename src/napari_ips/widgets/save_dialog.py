@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 from napari_ips.errors import IPSError
 from napari_ips.widgets.results import role_of
 from napari_ips.widgets.save import picture_of, save_picture
+from napari_ips.widgets.work import finish, told
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -47,19 +48,14 @@ def save_with_dialog(layer: Image | Layer, parent: QWidget | None) -> None:
         show_error(str(error))
         return
 
-    def save() -> str:
-        try:
-            save_picture(picture, Path(path), overwrite=asked)
-        except IPSError as error:
-            return str(error)
-        return ""
+    def tell(result: str | None) -> None:
+        finish(result, lambda _: show_info(f"Saved as {path}."))
 
-    def tell(problem: str) -> None:
-        if problem:
-            show_error(problem)
-        else:
-            show_info(f"Saved as {path}.")
-
-    worker = create_worker(save, _progress={"desc": f"Saving {layer.name}"})
-    worker.returned.connect(tell)
-    worker.start()
+    create_worker(
+        told(save_picture),
+        picture,
+        Path(path),
+        overwrite=asked,
+        _connect={"returned": tell},
+        _progress={"desc": f"Saving {layer.name}"},
+    )

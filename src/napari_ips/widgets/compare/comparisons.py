@@ -18,6 +18,7 @@ from napari_ips.widgets.stacks import (
     stack_of,
     z_axis_of,
 )
+from napari_ips.widgets.work import told_steps
 
 if TYPE_CHECKING:
     from napari.layers import Image, Layer
@@ -130,36 +131,31 @@ def task_for(subject: Subject, place: tuple[int, int] | None) -> Task:
     return Task(stack, slice(*subject.slices), axes, tuple(lengths), tuple(planes), start)
 
 
+@told_steps
 def flattened(
     task: Task, methods: Sequence[Method]
-) -> Generator[float, None, dict[Method, Any] | str]:
-    """Flatten with each method, for a worker.
-
-    Yields the fraction done, returns the images by method, or what went wrong.
-    """
+) -> Generator[float, None, dict[Method, Any]]:
+    """Flatten with each method: yields the fraction done, returns the images by method."""
     from napari_ips.evaluation.projections import flattening
 
     colours = (task.stack.samples,) if task.stack.samples else ()
     images: dict[Method, Any] = {}
     total = len(methods) * len(task.planes)
-    try:
-        for method in methods:
-            image = np.empty((*task.shape, *colours), task.stack.dtype)
-            for number, (t, c, where) in enumerate(task.planes):
-                done = len(images) * len(task.planes) + number
-                steps = flattening(task.stack, t, c, task.slices, method)
-                while True:
-                    try:
-                        step = next(steps)
-                    except StopIteration as finished:
-                        plane = finished.value
-                        break
-                    yield (done + step.done / step.total) / total
-                across = task.axes.index("X") < task.axes.index("Y")
-                image[where] = plane.swapaxes(0, 1) if across else plane
-            images[method] = image
-    except IPSError as error:
-        return str(error)
+    for method in methods:
+        image = np.empty((*task.shape, *colours), task.stack.dtype)
+        for number, (t, c, where) in enumerate(task.planes):
+            done = len(images) * len(task.planes) + number
+            steps = flattening(task.stack, t, c, task.slices, method)
+            while True:
+                try:
+                    step = next(steps)
+                except StopIteration as finished:
+                    plane = finished.value
+                    break
+                yield (done + step.done / step.total) / total
+            across = task.axes.index("X") < task.axes.index("Y")
+            image[where] = plane.swapaxes(0, 1) if across else plane
+        images[method] = image
     return images
 
 

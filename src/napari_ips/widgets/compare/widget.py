@@ -38,6 +38,7 @@ from napari_ips.widgets.compare.comparisons import (
 from napari_ips.widgets.compare.panel import ViewPanel
 from napari_ips.widgets.results import facts, role_of
 from napari_ips.widgets.stacks import z_axis_of
+from napari_ips.widgets.work import finish, told
 
 _USUAL = ("max", "window")
 _TIPS = {
@@ -164,10 +165,7 @@ class CompareWidget(QWidget):
         image = self.image.currentData()
         if image is None:
             return "Open a z-stack or fuse one first."
-        try:
-            return subject_of(self._viewer.layers, image)
-        except IPSError as error:
-            return str(error)
+        return told(subject_of)(self._viewer.layers, image)
 
     def _check(self) -> None:
         subject = self._subject()
@@ -212,13 +210,12 @@ class CompareWidget(QWidget):
             self.panel.compare(layers)
             return
 
-        def finish(images: dict[Any, Any] | str) -> None:
-            if self._worker is not worker:
-                return
-            if isinstance(images, str):
-                show_error(images)
-                return
+        def add(images: dict[Any, Any]) -> None:
             self.panel.compare(layers + self._add(images, subject, task))
+
+        def returned(result: dict[Any, Any] | str) -> None:
+            if self._worker is worker:
+                finish(result, add)
 
         def ended() -> None:
             if self._worker is worker:
@@ -229,7 +226,7 @@ class CompareWidget(QWidget):
         )
         self._worker, self._busy_with = worker, subject
         worker.yielded.connect(self._on_progress)
-        worker.returned.connect(finish)
+        worker.returned.connect(returned)
         worker.finished.connect(ended)
         self._show_busy()
         worker.start()

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_ips.config import FuseConfig
-from napari_ips.errors import IPSError
 from napari_ips.events import Progress
+from napari_ips.widgets.work import told
 
 if TYPE_CHECKING:
     from napari_ips.fusion.probe import FocusProbe
@@ -121,7 +121,7 @@ class CurveFinder(QObject):
         was_busy = self.busy
         self._work.take(self._next)
         self._next = None
-        worker = create_worker(self._work.answer)
+        worker = create_worker(told(self._work.answer))
         worker.returned.connect(self._on_returned)
         worker.finished.connect(self._on_finished)
         worker.start()
@@ -181,8 +181,8 @@ class _Work:
         known = self._known
         return known is None or not (known[0].same_as(question.stack) and known[1].ready)
 
-    def answer(self) -> Answer | str | None:
-        """Return the answer, or what is wrong; None if asked to stop."""
+    def answer(self) -> Answer | None:
+        """Return the answer; None if asked to stop."""
         from napari_ips.fusion.compute import Stopped
         from napari_ips.fusion.probe import best_slice, peak
 
@@ -194,8 +194,6 @@ class _Work:
             curve = probe.curve(question.area, scale, stop=stop, callback=self._tell)
         except Stopped:
             return None
-        except IPSError as error:
-            return str(error)
         first = question.stack.slices[0]
         best, highest = first + best_slice(curve), first + peak(curve)
         return Answer(question, curve, best, highest, scale)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ips.errors import IPSError
 from napari_ips.widgets.stacks import as_planes, from_planes
+from napari_ips.widgets.work import told
 
 if TYPE_CHECKING:
     from napari_ips.io import LazyStack
@@ -153,11 +153,12 @@ class Edits:
             change = self._change(plane, _hull(boxes))
             if change is None:
                 continue
+            read = partial(told(self._read), change)
             if change.labels.size <= self._at_once:
-                self._show(change, self._read(change))
+                self._show(change, read())
             else:
                 self._busy = True
-                self._elsewhere(partial(self._read, change), partial(self._arrived, change))
+                self._elsewhere(read, partial(self._arrived, change))
 
     def _arrived(self, change: Change, pixels: Pixels) -> None:
         self._busy = False
@@ -207,20 +208,17 @@ class Edits:
         )
         yield from product(times, channels)
 
-    def _read(self, change: Change) -> Pixels:
+    def _read(self, change: Change) -> list[NDArray[Any]]:
         """Read what the followers take of a change; return it plane by plane."""
         from napari_ips.fusion import take_slices
 
         index = np.where(change.edited, change.labels, 1) - 1
         where = change.edited & change.changed
-        try:
-            return [
-                take_slices(follower.stack, index, change.box, t=t, c=c, where=where)
-                for follower in self.followers
-                for t, c in self._planes_of(follower, change.plane)
-            ]
-        except IPSError as error:
-            return str(error)
+        return [
+            take_slices(follower.stack, index, change.box, t=t, c=c, where=where)
+            for follower in self.followers
+            for t, c in self._planes_of(follower, change.plane)
+        ]
 
     def _show(self, change: Change, pixels: Pixels) -> None:
         if isinstance(pixels, str):

@@ -25,6 +25,7 @@ from napari_ips.widgets.results import facts
 from napari_ips.widgets.retouch.maps import apply_map, layers_of_map, save_map
 from napari_ips.widgets.retouch.retouching import Retouching
 from napari_ips.widgets.stacks import stack_of, z_axis_of
+from napari_ips.widgets.work import finish
 
 _FILES = "Index maps (*.ome.tif *.ome.tiff *.tif *.tiff *.png *.zarr)"
 
@@ -123,10 +124,7 @@ class MapPanel(QGroupBox):
             show_error(str(error))
             return
 
-        def done(result: tuple[Any, Any] | str) -> None:
-            if isinstance(result, str):
-                show_error(result)
-                return
+        def add(result: tuple[Any, Any]) -> None:
             for data, options in layers_of_map(layer, z_axis, *result, name):
                 self._viewer.add_image(data, **options)
 
@@ -138,7 +136,7 @@ class MapPanel(QGroupBox):
             _start_thread=False,
             _progress={"desc": f"Applying {name}"},
         )
-        self._worker.returned.connect(done)
+        self._worker.returned.connect(lambda result: finish(result, add))
         self._worker.yielded.connect(self._on_progress)
         self._worker.finished.connect(self._on_finished)
         self._worker.start()
@@ -189,7 +187,4 @@ def _is_stack(layer: Any) -> bool:
 
 
 def _tell_saved(result: Path | str) -> None:
-    if isinstance(result, str):
-        show_error(result)
-    else:
-        show_info(f"The map is saved as {result}.")
+    finish(result, lambda path: show_info(f"The map is saved as {path}."))

@@ -18,6 +18,7 @@ from napari_ips.widgets.stacks import (
     from_planes,
     level_zero,
 )
+from napari_ips.widgets.work import told, told_steps
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -27,13 +28,16 @@ if TYPE_CHECKING:
 SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
 
+@told
 def save_map(
-    path: Path, index: NDArray[np.uint16], metadata: Metadata, told: dict[str, Any]
-) -> Path | str:
-    """Write an index map (T, C, Y, X); return its path, or why it cannot be written.
+    path: Path, index: NDArray[np.uint16], metadata: Metadata, facts: dict[str, Any]
+) -> Path:
+    """Write an index map (T, C, Y, X); return its path, which may have got a suffix.
 
-    The path may have got a suffix. Problems are returned as text: of those that are
-    raised in another thread, napari shows more than a line, and with PySide a second one.
+    Raises
+    ------
+    IPSError
+        If it cannot be written there.
     """
     from napari_ips.io.results import write_result
 
@@ -41,27 +45,25 @@ def save_map(
     if not path.name.lower().endswith(SUFFIXES):
         path = path.with_name(f"{path.name}.ome.tif")
         if path.exists():
-            return f"{path} exists; choose another name."
-    try:
-        write_result(
-            path,
-            index,
-            metadata,
-            rgb=False,
-            name="index",
-            provenance=told,
-            kind="index",
-            # The dialogue has asked for the name that was typed.
-            overwrite=path == chosen,
-        )
-    except IPSError as error:
-        return str(error)
+            raise IPSError(f"{path} exists; choose another name.")
+    write_result(
+        path,
+        index,
+        metadata,
+        rgb=False,
+        name="index",
+        provenance=facts,
+        kind="index",
+        # The dialogue has asked for the name that was typed.
+        overwrite=path == chosen,
+    )
     return path
 
 
+@told_steps
 def apply_map(
     stack: LazyStack, index: NDArray[Any] | Path
-) -> Generator[tuple[int, int], None, tuple[NDArray[Any], NDArray[Any]] | str]:
+) -> Generator[tuple[int, int], None, tuple[NDArray[Any], NDArray[Any]]]:
     """Fuse a stack by an index map, which may be in a file, tile by tile.
 
     Yields
@@ -73,19 +75,20 @@ def apply_map(
     -------
     image : ndarray, (T, C, Y, X[, colours])
     index : ndarray of uint16, (T, C, Y, X)
-        Or a line alone: why the file cannot be read, or does not fit the stack.
+
+    Raises
+    ------
+    IPSError
+        If the file cannot be read, or does not fit the stack.
     """
     from napari_ips.fusion.retouch import empty_image, fit_index, fused_tiles
     from napari_ips.io import read_index
 
-    try:
-        index = fit_index(stack, read_index(index) if isinstance(index, Path) else index)
-        image = empty_image(stack)
-        for event, pixels in fused_tiles(stack, index):
-            image[event.t, event.c, event.y, event.x] = pixels
-            yield event.done, event.total
-    except IPSError as error:
-        return str(error)
+    index = fit_index(stack, read_index(index) if isinstance(index, Path) else index)
+    image = empty_image(stack)
+    for event, pixels in fused_tiles(stack, index):
+        image[event.t, event.c, event.y, event.x] = pixels
+        yield event.done, event.total
     return image, index.astype(np.uint16)
 
 

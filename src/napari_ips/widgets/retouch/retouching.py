@@ -205,16 +205,11 @@ def _check_fit(index: NDArray[Any], follower: Follower, name: str) -> None:
 
 
 def _read_elsewhere(read: Callable[[], Pixels], take: Callable[[Pixels], None]) -> None:
-    worker = create_worker(_caught, read, _start_thread=False)
-    worker.returned.connect(take)
-    worker.start()
+    def fail(error: Exception) -> None:
+        # Whatever it is, the edits go on.
+        take(f"The slices cannot be read: {error}")
 
-
-def _caught(read: Callable[[], Pixels]) -> Pixels:
-    try:
-        return read()
-    except Exception as error:  # of whatever kind the layer's array raises
-        return f"The slices cannot be read: {error}"
+    create_worker(read, _connect={"returned": take, "errored": fail})
 
 
 def _colours_of_slices(index: Image, slices: int) -> CyclicLabelColormap:

@@ -11,11 +11,10 @@ import napari.viewer
 from napari.layers import Image, Layer, Surface
 from napari.qt.threading import create_worker
 from napari.utils.events import Event
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_info
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_ips.errors import IPSError
 from napari_ips.surface.files import SUFFIXES, write_surface
 from napari_ips.surface.mesh import SurfaceMesh
 from napari_ips.widgets.results import facts
@@ -34,6 +33,7 @@ from napari_ips.widgets.surface.reliefs import (
     plane_shown,
     z_scale,
 )
+from napari_ips.widgets.work import finish, told
 
 # Which height map a surface layer was made of.
 _MADE_OF = "napari-ips surface of"
@@ -174,25 +174,21 @@ class SurfaceWidget(QWidget):
         scale = self._scale()
         origin = scale.origin if scale else 0.0
 
-        def finish(mesh: SurfaceMesh) -> None:
+        def put(mesh: SurfaceMesh) -> None:
             if chosen in self._viewer.layers:
                 surface = self._put(mesh, chosen, origin)
                 if then_look:
                     self._look(surface)
 
         relief = self._relief(chosen, self.fields.exaggeration.value())
-        self._start("show", create_worker(_told, _mesh_for_viewer, relief), finish)
+        self._start("show", create_worker(told(_mesh_for_viewer), relief), put)
 
-    def _start(self, purpose: str, worker: Any, finish: Callable[[Any], None]) -> None:
+    def _start(self, purpose: str, worker: Any, use: Callable[[Any], None]) -> None:
         """Run a worker; what it returns counts unless another was started since."""
 
         def returned(result: Any) -> None:
-            if self._workers.get(purpose) is not worker:
-                return
-            if isinstance(result, str):
-                show_error(result)
-            else:
-                finish(result)
+            if self._workers.get(purpose) is worker:
+                finish(result, use)
 
         def finished() -> None:
             if self._workers.get(purpose) is worker:
@@ -299,14 +295,15 @@ class SurfaceWidget(QWidget):
         agreed = path == Path(name) and path.exists()
         relief = self._relief(chosen, exaggeration=1.0).in_full()
 
+        @told
         def export() -> list[Path]:
             return write_surface(path, relief.mesh(), overwrite=agreed)
 
-        def finish(files: list[Path]) -> None:
+        def tell(files: list[Path]) -> None:
             show_info(f"Saved {', '.join(file.name for file in files)} in {path.parent}.")
 
         progress = {"desc": f"Exporting {path.name}"}
-        self._start("export", create_worker(_told, export, _progress=progress), finish)
+        self._start("export", create_worker(export, _progress=progress), tell)
 
     def _close_down(self) -> None:
         self._timer.stop()
@@ -321,11 +318,3 @@ def _mesh_for_viewer(relief: Relief) -> SurfaceMesh:
     import_module("pandas")
     import_module("scipy.spatial.transform")
     return relief.mesh()
-
-
-def _told(work: Callable[..., Any], *arguments: Any) -> Any:
-    """Do some work in another thread; what is wrong is returned, as a line."""
-    try:
-        return work(*arguments)
-    except IPSError as error:
-        return str(error)
