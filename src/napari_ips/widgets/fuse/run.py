@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # How often layers show what has come, milliseconds.
 _SHOW_EVERY = 200
+# Time for the window between two layers that are added, milliseconds.
+_BETWEEN = 30
 
 # Runs live until they end, whatever becomes of the widget that began them.
 _under_way: set[FusionRun] = set()
@@ -95,7 +97,7 @@ class FusionRun(QObject):
             self._layers = ResultLayers(self._viewer, self._state)
             self._layers.begin(self._pictures)
             self._viewer.layers.events.removed.connect(self._stop_without_layer)
-            self._timer.start()
+            QTimer.singleShot(_BETWEEN, self._add_layers)
         self.told.emit(event)
         # Last, for napari lets other events come in between.
         if self._bar.total != event.total:
@@ -103,11 +105,18 @@ class FusionRun(QObject):
         self._bar.update(event.done - self._bar.n)
 
     def _show_tiles(self) -> None:
-        # Whoever stops a run may be about to close the window.
-        if self._layers is None or self._work.asked.is_set():
-            return
-        if not self._layers.add_next():
+        if self._layers is not None:
             self._layers.refresh()
+
+    def _add_layers(self) -> None:
+        """Add a layer for each turn of the loop, and let the work begin."""
+        # Whoever stops a run may be about to close the window.
+        stopped = self._work.asked.is_set()
+        if self._layers is not None and not stopped and self._layers.add_next():
+            QTimer.singleShot(_BETWEEN, self._add_layers)
+            return
+        self._work.shown.set()
+        self._timer.start()
 
     def _stop_without_layer(self) -> None:
         """End a run whose result nobody wants to see any more."""
@@ -140,8 +149,8 @@ class FusionRun(QObject):
     def _finish(self, result: FusedArrays | dict[str, Path]) -> None:
         """Show the result, a layer for each turn of the loop, so that none takes long."""
         assert self._layers is not None, "it was begun, else there were no result"
-        if self._layers.add_next() or self._layers.finish_next(result):
-            QTimer.singleShot(0, lambda: self._finish(result))
+        if self._layers.finish_next(result):
+            QTimer.singleShot(_BETWEEN, lambda: self._finish(result))
             return
         self.finished.emit(self.fused)
         _under_way.discard(self)

@@ -59,6 +59,7 @@ class Work:
         self._stack = state.stack()
         self.asked = threading.Event()
         self.closing = threading.Event()
+        self.shown = threading.Event()
         self.__name__ = str(self)
 
     def __str__(self) -> str:
@@ -103,11 +104,17 @@ class Work:
         return paths
 
     def _watch(self, event: Progress) -> None:
-        if isinstance(event, Begun):
-            self._pictures.begin(event.arrays)
-        elif isinstance(event, TileDone):
+        if isinstance(event, TileDone):
             self._pictures.take(event)
+        if not isinstance(event, Begun):
+            self._told(event)
+            return
+        self._pictures.begin(event.arrays)
         self._told(event)
+        # On cores that fuse already, adding the layers would take several times as long,
+        # and block the window meanwhile.
+        while not (self.shown.wait(0.05) or self.asked.is_set()):
+            pass
 
 
 def _in_small_tiles(config: FuseConfig, stack: LazyStack) -> FuseConfig:
