@@ -453,6 +453,11 @@ def test_large_results_go_to_a_file(viewer, stack_layer, open_widget, qtbot, tmp
     data = layer.data[0] if layer.multiscale else layer.data
     np.testing.assert_array_equal(np.asarray(data), expected.fused)
     assert tuple(layer.scale) == (0.5, 0.5)
+    assert layer.metadata["napari-ips"]["file"] == str(path)
+    assert viewer.layers.selection.active == layer
+    names = [layer.name for layer in viewer.layers]
+    maps = ["cells confidence", "cells depth (µm)", "cells focus index"]
+    assert names == ["cells", *maps, "cells fused"]
     assert {p.name for p in tmp_path.iterdir()} >= {
         "fused.ome.zarr",
         "fused.index.ome.zarr",

@@ -136,15 +136,8 @@ class ResultLayers:
             return False
         name, number = self._to_add.pop(0)
         active = self._viewer.layers.selection.active
-        source = self._sources(name)[number]
         data = self._in_axes(self._pictures.shown[name], number, name)
-        layer = Image(
-            data,
-            metadata={KEY: self._told(name, source)},
-            **self._placed(data, self._pictures.step),
-            **_looks(name, source, self._state),
-        )
-        layer.colorbar.visible = name != "fused"
+        layer = self._made(name, number, [data], self._pictures.step)
         self._viewer.layers.insert(self._place(), layer)
         if self.layers:
             self._viewer.layers.selection.active = active
@@ -230,20 +223,31 @@ class ResultLayers:
     def _opened(self, layer: Image, name: str, number: int, path: Path) -> Image:
         """Put the levels of a file that was written in the place of a layer."""
         levels = [self._in_axes(level, number, name) for level in _levels(path, layer.rgb)]
-        place = self._viewer.layers.index(layer)
-        visible, layer_name = layer.visible, layer.name
-        self._viewer.layers.remove(layer)
+        layers = self._viewer.layers
+        active, place = layers.selection.active, layers.index(layer)
+        opened = self._made(name, number, levels, 1)
+        opened.metadata[KEY]["file"] = str(path)
+        opened.visible = layer.visible
+        if not layer.rgb:
+            opened.contrast_limits, opened.colormap = layer.contrast_limits, layer.colormap
+        layers.remove(layer)
+        layers.insert(place, opened)
+        opened.name = layer.name
+        layers.selection.active = opened if active == layer else active
+        return opened
+
+    def _made(self, name: str, number: int, levels: list[Any], step: int) -> Image:
+        """Make the layer of a result, whose pixels are so many times as large."""
         source = self._sources(name)[number]
-        looks = _looks(name, source, self._state)
-        opened = self._viewer.add_image(
+        layer = Image(
             levels if len(levels) > 1 else levels[0],
             multiscale=len(levels) > 1,
-            metadata={KEY: {**self._told(name, source), "file": str(path)}},
-            **self._placed(levels[0], 1),
-            **looks | {"visible": visible, "name": layer_name},
+            metadata={KEY: self._told(name, source)},
+            **self._placed(levels[0], step),
+            **_looks(name, source, self._state),
         )
-        self._viewer.layers.move(len(self._viewer.layers) - 1, place)
-        return opened
+        layer.colorbar.visible = name != "fused"
+        return layer
 
 
 def _levels(path: Path, rgb: bool) -> list[Any]:

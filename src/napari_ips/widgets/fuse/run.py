@@ -111,8 +111,9 @@ class FusionRun(QObject):
     def _add_layers(self) -> None:
         """Add a layer for each turn of the loop, and let the work begin."""
         # Whoever stops a run may be about to close the window.
-        stopped = self._work.asked.is_set()
-        if self._layers is not None and not stopped and self._layers.add_next():
+        if self not in _under_way or self._work.asked.is_set():
+            return
+        if self._layers is not None and self._layers.add_next():
             QTimer.singleShot(_BETWEEN, self._add_layers)
             return
         self._work.shown.set()
@@ -136,15 +137,17 @@ class FusionRun(QObject):
             return
         if self._layers is not None:
             self._layers.discard()
+        _under_way.discard(self)
         error = outcome.error
+        if error is None or isinstance(error, Stopped):
+            self.stopped.emit("Stopped.")
+            return
         if isinstance(error, IPSError):
             show_error(str(error))
-        elif error is not None and not isinstance(error, Stopped):
+        else:
             # A fault of ours: with all that is needed to report it.
             notification_manager.dispatch(ErrorNotification(error))
-        told = str(error) if error is not None and not isinstance(error, Stopped) else ""
-        self.stopped.emit(told or "Stopped.")
-        _under_way.discard(self)
+        self.stopped.emit(str(error))
 
     def _finish(self, result: FusedArrays | dict[str, Path]) -> None:
         """Show the result, a layer for each turn of the loop, so that none takes long."""
