@@ -7,6 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from napari.utils.notifications import show_error
+from qtpy.QtWidgets import QWidget
 
 from napari_ips.errors import IPSError
 
@@ -53,6 +54,54 @@ def finish(result: Any, use: Callable[[Any], None]) -> None:
         show_error(result)
     else:
         use(result)
+
+
+class Workers:
+    """The workers of a widget, of which the last one for each purpose counts.
+
+    Parameters
+    ----------
+    owner : QWidget
+        When it is gone, nothing counts any more.
+    changed : callable
+        Called when some work begins or ends.
+    """
+
+    def __init__(self, owner: QWidget, changed: Callable[[], None]) -> None:
+        self._running: dict[str, Any] = {}
+        self._changed = changed
+        running = self._running
+        # When napari is closed its docks are just deleted.
+        owner.destroyed.connect(lambda: running.clear())
+
+    def __contains__(self, purpose: str) -> bool:
+        return purpose in self._running
+
+    def start(self, purpose: str, worker: Any, use: Callable[[Any], None]) -> None:
+        """Run a worker of `told` work, and `finish` what it returns."""
+        self.stop(purpose)
+
+        def returned(result: Any) -> None:
+            if self._running.get(purpose) is worker:
+                finish(result, use)
+
+        def finished() -> None:
+            if self._running.get(purpose) is worker:
+                del self._running[purpose]
+                self._changed()
+
+        worker.returned.connect(returned)
+        worker.finished.connect(finished)
+        self._running[purpose] = worker
+        self._changed()
+        worker.start()
+
+    def stop(self, purpose: str) -> None:
+        """End some work, if there is any, as soon as it can be; nothing comes of it."""
+        worker = self._running.pop(purpose, None)
+        if worker is not None:
+            worker.quit()
+            self._changed()
 
 
 def _line(error: IPSError | MemoryError) -> str:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import napari.viewer
 from napari.layers import Image
@@ -11,23 +10,22 @@ from napari.utils.events import Event
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QPushButton,
     QRadioButton,
     QSlider,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_ips.widgets.compare.views import CompareViews
+from napari_ips.widgets.dock import Dock, LayerBox
 
 _BLINK_MS = 700
 _STEPS = 1000
 
 
-class ViewPanel(QWidget):
+class ViewPanel(Dock):
     """Shows compared layers side by side, swiped or blinking, until "Done"."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -43,24 +41,19 @@ class ViewPanel(QWidget):
         self._moved = QTimer(self)
         self._moved.setSingleShot(True)
         self._moved.timeout.connect(self._move_divider)
-        self._connections: list[tuple[Any, Callable[..., None]]] = [
+        self.listen(
             (viewer.layers.events.removed, self._on_removed),
             (viewer.scene.camera.events.center, self._on_camera),
             (viewer.scene.camera.events.zoom, self._on_camera),
-        ]
-        for emitter, slot in self._connections:
-            emitter.connect(slot)
+        )
         self.setEnabled(False)
 
     def compare(self, layers: Sequence[Image]) -> None:
         """Show these layers, two or more, in the view that is chosen."""
         # napari fills its grid in the order of the layers.
         self._layers = [layer for layer in self._viewer.layers if layer in layers]
-        for number, box in enumerate((self.first, self.second)):
-            box.clear()
-            for layer in self._layers:
-                box.addItem(layer.name, layer)
-            box.setCurrentIndex(number)
+        for box, layer in zip((self.first, self.second), self._layers, strict=False):
+            box.fill(self._layers, layer)
         self.setEnabled(True)
         self._show()
 
@@ -75,9 +68,7 @@ class ViewPanel(QWidget):
 
     def close_down(self) -> None:
         """End, and listen to the viewer no more."""
-        for emitter, slot in self._connections:
-            emitter.disconnect(slot)
-        self._connections.clear()
+        super().close_down()
         self.end()
 
     def _build(self) -> None:
@@ -93,13 +84,9 @@ class ViewPanel(QWidget):
             group.addButton(button)
             row.addWidget(button)
         group.buttonClicked.connect(self._show)
-        self.first, self.second = QComboBox(), QComboBox()
-        self.first.setToolTip("Left of the divider, or the first to blink")
-        self.second.setToolTip("Right of the divider, or the second to blink")
+        self.first = LayerBox("Left of the divider, or the first to blink")
+        self.second = LayerBox("Right of the divider, or the second to blink")
         for box in (self.first, self.second):
-            box.setSizeAdjustPolicy(
-                QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
             box.activated.connect(self._show)
         self.divider = QSlider(Qt.Orientation.Horizontal)
         self.divider.setRange(0, _STEPS)

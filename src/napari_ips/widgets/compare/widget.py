@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
 import napari.viewer
 from napari.layers import Image
-from napari.qt.threading import GeneratorWorker, create_worker
+from napari.qt.threading import create_worker
 from napari.utils.events import Event
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFormLayout,
     QLabel,
     QProgressBar,
@@ -36,9 +33,10 @@ from napari_ips.widgets.compare.comparisons import (
     task_for,
 )
 from napari_ips.widgets.compare.panel import ViewPanel
+from napari_ips.widgets.dock import Dock, LayerBox
 from napari_ips.widgets.results import facts, role_of
 from napari_ips.widgets.stacks import z_axis_of
-from napari_ips.widgets.work import finish, told
+from napari_ips.widgets.work import Workers, told
 
 _USUAL = ("max", "window")
 _TIPS = {
@@ -49,7 +47,7 @@ _TIPS = {
 }
 
 
-class CompareWidget(QWidget):
+class CompareWidget(Dock):
     """Makes images to compare with, and shows them beside the fused one.
 
     No figure says which is better: without the true image every measure of sharpness
@@ -59,32 +57,19 @@ class CompareWidget(QWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        self._worker: GeneratorWorker[float, None, Any] | None = None
+        self._workers = Workers(self, self._show_work)
         self._busy_with: Subject | None = None
         self._build()
         events = viewer.layers.events
-        self._connections: list[tuple[Any, Callable[..., None]]] = [
+        self.listen(
             (events.inserted, self._on_inserted),
             (events.removed, self._on_removed),
             (events.renamed, self._on_renamed),
-        ]
-        for emitter, slot in self._connections:
-            emitter.connect(slot)
+        )
         self._list_images()
 
-    def event(self, event: QEvent | None) -> bool:
-        """Let go of the viewer when the dock that holds the widget is closed."""
-        left = event is not None and event.type() == QEvent.Type.ParentChange
-        if left and self.parent() is None:
-            self._close_down()
-        return bool(super().event(event))
-
     def _build(self) -> None:
-        self.image = QComboBox()
-        self.image.setToolTip("A fused image or a z-stack")
-        self.image.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.image = LayerBox("A fused image or a z-stack")
         self.image.currentIndexChanged.connect(self._list_choices)
         self.choices = Choices(self._check)
         self.all_planes = QCheckBox("All &time points and channels")
@@ -105,23 +90,14 @@ class CompareWidget(QWidget):
         layout.addWidget(self.progress)
         layout.addWidget(self.panel)
         layout.addStretch()
-        self._show_idle()
+        self._show_work()
 
     # What can be chosen
 
     def _list_images(self, chosen: Image | None = None) -> None:
         images = [layer for layer in self._viewer.layers if _can_be_compared(layer)]
-        if chosen is None:
-            chosen = self.image.currentData()
-        if chosen not in images:
-            fused = [image for image in images if role_of(image) == "fused"]
-            chosen = (fused or images or [None])[-1]
-        self.image.blockSignals(True)
-        self.image.clear()
-        for image in images:
-            self.image.addItem(image.name, image)
-        self.image.setCurrentIndex(images.index(chosen) if images else -1)
-        self.image.blockSignals(False)
+        fused = [image for image in images if role_of(image) == "fused"]
+        self.image.fill(images, chosen, self.image.currentData(), *fused[-1:], *images[-1:])
         self._list_choices()
 
     def _list_choices(self) -> None:
@@ -175,13 +151,13 @@ class CompareWidget(QWidget):
             problem = "Tick at least two images."
         self.problem.setText(problem)
         self.problem.setVisible(bool(problem))
-        self.button.setEnabled(self._worker is not None or enough)
+        self.button.setEnabled("flatten" in self._workers or enough)
 
     # Flattening
 
     def _on_button(self) -> None:
-        if self._worker is not None:
-            self._cancel()
+        if "flatten" in self._workers:
+            self._workers.stop("flatten")
             return
         ticked = self.choices.ticked()
         layers = [value for value in ticked if not isinstance(value, str)]
@@ -213,23 +189,13 @@ class CompareWidget(QWidget):
         def add(images: dict[Any, Any]) -> None:
             self.panel.compare(layers + self._add(images, subject, task))
 
-        def returned(result: dict[Any, Any] | str) -> None:
-            if self._worker is worker:
-                finish(result, add)
-
-        def ended() -> None:
-            if self._worker is worker:
-                self._show_idle()
-
         worker = create_worker(
             flattened, task, missing, _progress={"desc": "Flattening to compare"}
         )
-        self._worker, self._busy_with = worker, subject
         worker.yielded.connect(self._on_progress)
-        worker.returned.connect(returned)
-        worker.finished.connect(ended)
-        self._show_busy()
-        worker.start()
+        self.progress.setValue(0)
+        self._workers.start("flatten", worker, add)
+        self._busy_with = subject
 
     def _add(self, images: dict[Any, Any], subject: Subject, task: Task) -> list[Image]:
         """Add layers that are seen in comparisons only, unless the user shows them."""
@@ -242,26 +208,19 @@ class CompareWidget(QWidget):
         layers.selection.active = active
         return added
 
-    def _cancel(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.quit()
-        self._show_idle()
-
     def _on_progress(self, fraction: float) -> None:
         self.progress.setValue(round(100 * fraction))
 
-    def _show_busy(self) -> None:
-        self.button.setText("&Cancel")
-        self.button.setToolTip("Stop; nothing is added")
-        self.progress.setValue(0)
-        self.progress.show()
-
-    def _show_idle(self) -> None:
-        self._worker = self._busy_with = None
-        self.button.setText("&Compare")
-        self.button.setToolTip("Flatten the stack and show what is ticked")
-        self.progress.hide()
+    def _show_work(self) -> None:
+        busy = "flatten" in self._workers
+        if busy:
+            self.button.setText("&Cancel")
+            self.button.setToolTip("Stop; nothing is added")
+        else:
+            self.button.setText("&Compare")
+            self.button.setToolTip("Flatten the stack and show what is ticked")
+            self._busy_with = None
+        self.progress.setVisible(busy)
         self._check()
 
     # The viewer
@@ -279,16 +238,13 @@ class CompareWidget(QWidget):
             self._busy_with.source,
             self._busy_with.shown,
         ):
-            self._cancel()
+            self._workers.stop("flatten")
         self._list_images()
 
-    def _close_down(self) -> None:
-        for emitter, slot in self._connections:
-            emitter.disconnect(slot)
-        self._connections.clear()
-        if self._worker is not None:
-            self._worker.quit()
-            self._worker = None
+    def close_down(self) -> None:
+        """Let go of the viewer, end the work, and show all layers as before."""
+        super().close_down()
+        self._workers.stop("flatten")
         self.panel.close_down()
 
 

@@ -16,13 +16,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ips.widgets.curve.plot import CurvePlot
+from napari_ips.widgets.dock import Dock
 
 HOW = "Click into the image to see how sharp each slice is there."
 _LARGEST_RADIUS = 128
 _WIDTH = 320
 
 
-class CurvePanel(QWidget):
+class CurvePanel(Dock):
     """The fields, the plot and the buttons, in their places."""
 
     def __init__(self) -> None:

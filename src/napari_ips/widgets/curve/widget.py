@@ -67,7 +67,16 @@ class FocusCurve(CurvePanel):
     def showEvent(self, event: QShowEvent) -> None:
         """Follow the viewer while the dock is to be seen."""
         super().showEvent(event)
-        self._connect(True)
+        viewer = self._viewer
+        self.listen(
+            (viewer.layers.selection.events.active, self._follow),
+            (viewer.layers.events.removed, self._on_removed),
+            (viewer.dims.events.current_step, self._on_step),
+            (viewer.dims.events.ndisplay, self._follow),
+            (viewer.events.theme, self._on_theme),
+        )
+        self._clicks.listen(self.pick.isChecked())
+        self._on_theme()
         self._follow()
         self._mark_place()
 
@@ -76,25 +85,10 @@ class FocusCurve(CurvePanel):
         super().hideEvent(event)
         # Of a window that is minimised everything stays as it is.
         if not event.spontaneous():
-            self._connect(False)
+            self.leave()
+            self._clicks.listen(False)
             self._finder.cancel()
             self._marker.remove()
-
-    def _connect(self, on: bool) -> None:
-        self._clicks.listen(on and self.pick.isChecked())
-        events = (
-            (self._viewer.layers.selection.events.active, self._follow),
-            (self._viewer.layers.events.removed, self._on_removed),
-            (self._viewer.dims.events.current_step, self._on_step),
-            (self._viewer.dims.events.ndisplay, self._follow),
-            (self._viewer.events.theme, self._on_theme),
-        )
-        for event, function in events:
-            event.disconnect(function)
-            if on:
-                event.connect(function)
-        if on:
-            self._on_theme()
 
     def _follow(self, event: Any = None) -> None:
         """Take the active layer, if it is a stack or was fused from one."""

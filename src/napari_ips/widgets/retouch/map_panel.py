@@ -7,10 +7,9 @@ from typing import Any
 
 import napari.viewer
 from napari.layers import Image
-from napari.qt.threading import GeneratorWorker, create_worker
+from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QGridLayout,
@@ -21,11 +20,12 @@ from qtpy.QtWidgets import (
 )
 
 from napari_ips.errors import IPSError
+from napari_ips.widgets.dock import LayerBox
 from napari_ips.widgets.results import facts
 from napari_ips.widgets.retouch.maps import apply_map, layers_of_map, save_map
 from napari_ips.widgets.retouch.retouching import Retouching
 from napari_ips.widgets.stacks import stack_of, z_axis_of
-from napari_ips.widgets.work import finish
+from napari_ips.widgets.work import Workers, finish
 
 _FILES = "Index maps (*.ome.tif *.ome.tiff *.tif *.tiff *.png *.zarr)"
 
@@ -37,17 +37,13 @@ class MapPanel(QGroupBox):
         super().__init__("Index map", parent)
         self._viewer = viewer
         self._retouching: Retouching | None = None
-        self._worker: GeneratorWorker[Any, Any, Any] | None = None
+        self._workers = Workers(self, self._check)
         self._build()
         self.use(None)
 
     def _build(self) -> None:
-        self.stack = QComboBox()
-        self.stack.setToolTip(
+        self.stack = LayerBox(
             "The z-stack, such as another channel, that a map is applied to"
-        )
-        self.stack.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
         self.save = QPushButton("Sa&ve map...")
         self.save.setToolTip(
@@ -75,7 +71,7 @@ class MapPanel(QGroupBox):
         self.save.clicked.connect(self._on_save)
         self.apply.clicked.connect(self._on_apply)
         self.apply_file.clicked.connect(self._on_apply_file)
-        self.stop.clicked.connect(self.cancel)
+        self.stop.clicked.connect(self.stop_work)
 
     def use(self, retouching: Retouching | None) -> None:
         """Save and apply other edits, or none."""
@@ -85,13 +81,7 @@ class MapPanel(QGroupBox):
     def list_stacks(self) -> None:
         """Offer the z-stacks that are in the viewer now."""
         stacks = [layer for layer in self._viewer.layers if _is_stack(layer)]
-        chosen = self.stack.currentData()
-        self.stack.blockSignals(True)
-        self.stack.clear()
-        for layer in stacks:
-            self.stack.addItem(layer.name, layer)
-        self.stack.setCurrentIndex(stacks.index(chosen) if chosen in stacks else 0)
-        self.stack.blockSignals(False)
+        self.stack.fill(stacks, self.stack.currentData())
         self._check()
 
     def save_to(self, path: Path) -> None:
@@ -129,26 +119,18 @@ class MapPanel(QGroupBox):
                 self._viewer.add_image(data, **options)
 
         self.progress.setRange(0, 0)
-        self._worker = create_worker(
-            apply_map,
-            stack,
-            index,
-            _start_thread=False,
-            _progress={"desc": f"Applying {name}"},
+        worker = create_worker(
+            apply_map, stack, index, _progress={"desc": f"Applying {name}"}
         )
-        self._worker.returned.connect(lambda result: finish(result, add))
-        self._worker.yielded.connect(self._on_progress)
-        self._worker.finished.connect(self._on_finished)
-        self._worker.start()
-        self._check()
+        worker.yielded.connect(self._on_progress)
+        self._workers.start("apply", worker, add)
 
-    def cancel(self) -> None:
-        """Stop applying a map after the tile that is at work."""
-        if self._worker is not None:
-            self._worker.quit()
+    def stop_work(self) -> None:
+        """Stop applying a map; nothing comes of it."""
+        self._workers.stop("apply")
 
     def _check(self) -> None:
-        busy, stacks = self._worker is not None, self.stack.count() > 0
+        busy, stacks = "apply" in self._workers, self.stack.count() > 0
         self.save.setEnabled(self._retouching is not None)
         self.apply.setEnabled(self._retouching is not None and stacks and not busy)
         self.apply_file.setEnabled(stacks and not busy)
@@ -159,10 +141,6 @@ class MapPanel(QGroupBox):
         done, total = step
         self.progress.setRange(0, total)
         self.progress.setValue(done)
-
-    def _on_finished(self) -> None:
-        self._worker = None
-        self._check()
 
     def _on_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Save the edited map", "", _FILES)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import napari.viewer
 from napari.layers import Image
 from napari.utils.events import Event
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent
 from qtpy.QtWidgets import (
-    QComboBox,
     QFormLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_ips.errors import IPSError
+from napari_ips.widgets.dock import Dock, LayerBox
 from napari_ips.widgets.results import role_of
 from napari_ips.widgets.retouch.brush import Brush
 from napari_ips.widgets.retouch.map_panel import MapPanel
@@ -32,7 +27,7 @@ _HOW = (
 )
 
 
-class RetouchWidget(QWidget):
+class RetouchWidget(Dock):
     """Opens the index map of a fused image as labels, and shows what is done to it."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -41,28 +36,15 @@ class RetouchWidget(QWidget):
         self._retouching: Retouching | None = None
         self._build()
         events = viewer.layers.events
-        self._connections: list[tuple[Any, Callable[..., None]]] = [
+        self.listen(
             (events.inserted, self._list),
             (events.removed, self._list),
             (events.renamed, self._list),
-        ]
-        for emitter, slot in self._connections:
-            emitter.connect(slot)
+        )
         self._list()
 
-    def event(self, event: QEvent | None) -> bool:
-        """Let go of the viewer when the dock that holds the widget is closed."""
-        left = event is not None and event.type() == QEvent.Type.ParentChange
-        if left and self.parent() is None:
-            self._close_down()
-        return bool(super().event(event))
-
     def _build(self) -> None:
-        self.image = QComboBox()
-        self.image.setToolTip("The fused image to retouch")
-        self.image.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.image = LayerBox("The fused image to retouch")
         self.edit = QPushButton("&Edit slices")
         self.edit.setToolTip(
             "Open the index map as labels: each label is a slice, and what you paint "
@@ -93,15 +75,7 @@ class RetouchWidget(QWidget):
 
     def _list(self, event: Event | None = None) -> None:
         images = [layer for layer in self._viewer.layers if role_of(layer) == "fused"]
-        chosen = self.image.currentData()
-        if chosen not in images:
-            chosen = images[-1] if images else None
-        self.image.blockSignals(True)
-        self.image.clear()
-        for image in images:
-            self.image.addItem(image.name, image)
-        self.image.setCurrentIndex(images.index(chosen) if images else -1)
-        self.image.blockSignals(False)
+        self.image.fill(images, self.image.currentData(), *images[-1:])
         self.maps.list_stacks()
         self._show()
 
@@ -142,12 +116,11 @@ class RetouchWidget(QWidget):
         if self._retouching is not None:
             self._retouching.discard()
 
-    def _close_down(self) -> None:
-        for emitter, slot in self._connections:
-            emitter.disconnect(slot)
-        self._connections.clear()
+    def close_down(self) -> None:
+        """Let go of the viewer; the edits live on with their layers."""
+        super().close_down()
         if self._retouching is not None:
             self._retouching.changed.disconnect(self._show_text)
             self._retouching = None
         self.brush.use(None, None)
-        self.maps.cancel()
+        self.maps.stop_work()

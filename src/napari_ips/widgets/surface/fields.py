@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from napari.layers import Image
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QComboBox,
     QDoubleSpinBox,
     QFormLayout,
     QLabel,
@@ -16,6 +14,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_ips.widgets.dock import LayerBox
 from napari_ips.widgets.results import facts
 from napari_ips.widgets.surface.reliefs import ZScale
 
@@ -36,8 +35,8 @@ class SurfaceFields(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.heights = _layer_box("Height map, as a fusion makes it (depth)")
-        self.image = _layer_box("The image that is laid on the surface")
+        self.heights = LayerBox("Height map, as a fusion makes it (depth)")
+        self.image = LayerBox("The image that is laid on the surface")
         self.smoothing = _number(3, 0, 50, " px", 0.5)
         self.smoothing.setToolTip(
             "Radius of the smoothing; heights that are sure count more"
@@ -66,15 +65,12 @@ class SurfaceFields(QWidget):
 
     def list_heights(self, layers: Sequence[Image]) -> None:
         """Offer height maps; the one that was chosen stays so if it is among them."""
-        before = self.heights.currentData()
-        _fill(self.heights, [(layer.name, layer) for layer in layers], before)
+        self.heights.fill(layers, self.heights.currentData())
 
     def list_images(self, layers: Sequence[Image], *, anew: bool) -> None:
         """Offer images; `anew` chooses the first, whatever was chosen."""
-        items: list[tuple[str, Image | None]] = [(layer.name, layer) for layer in layers]
-        items.append(("Colours of the heights", None))
-        kept = self.image.currentData() if self.image.count() else items[0][1]
-        _fill(self.image, items, items[0][1] if anew else kept)
+        kept = [] if anew or not self.image.count() else [self.image.currentData()]
+        self.image.fill([*layers, None], *kept, nothing="Colours of the heights")
 
     def show_scale(self, scale: ZScale | None) -> None:
         """Show the distance of the slices, or ask for it if it is not known."""
@@ -94,26 +90,6 @@ class SurfaceFields(QWidget):
             else "Fuse a z-stack first: its height map becomes the surface."
         )
         self.note.setVisible(scale is None)
-
-
-def _layer_box(tip: str) -> QComboBox:
-    box = QComboBox()
-    box.setToolTip(tip)
-    box.setSizeAdjustPolicy(
-        QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-    )
-    box.setMinimumContentsLength(16)
-    return box
-
-
-def _fill(box: QComboBox, items: Sequence[tuple[str, Any]], chosen: Any) -> None:
-    box.blockSignals(True)
-    box.clear()
-    for text, value in items:
-        box.addItem(text, value)
-    values = [value for _, value in items]
-    box.setCurrentIndex(values.index(chosen) if chosen in values else 0)
-    box.blockSignals(False)
 
 
 def _number(

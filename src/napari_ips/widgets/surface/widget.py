@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import napari.viewer
 from napari.layers import Image, Layer, Surface
 from napari.qt.threading import create_worker
 from napari.utils.events import Event
 from napari.utils.notifications import show_info
-from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout
 
 from napari_ips.surface.files import SUFFIXES, write_surface
 from napari_ips.surface.mesh import SurfaceMesh
+from napari_ips.widgets.dock import Dock
 from napari_ips.widgets.results import facts
 from napari_ips.widgets.surface.fields import SurfaceFields
 from napari_ips.widgets.surface.reliefs import (
@@ -33,7 +32,7 @@ from napari_ips.widgets.surface.reliefs import (
     plane_shown,
     z_scale,
 )
-from napari_ips.widgets.work import finish, told
+from napari_ips.widgets.work import Workers, told
 
 # Which height map a surface layer was made of.
 _MADE_OF = "napari-ips surface of"
@@ -43,40 +42,29 @@ _VIEW = (-0.65, -0.7, 0.3)
 _WAIT_MS = 300
 
 
-class SurfaceWidget(QWidget):
+class SurfaceWidget(Dock):
     """Shows a height map as a surface, which follows the fields, and exports it."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self._viewer = viewer
-        # The last one for each purpose; results of those before do not count.
-        self._workers: dict[str, Any] = {}
-        workers = self._workers
-        self.destroyed.connect(lambda: workers.clear())
+        self._workers = Workers(self, self._enable_buttons)
         self._hidden: list[Layer] = []
         # So that turning a wheel does not make a surface for each step.
         self._timer = QTimer(self, singleShot=True, interval=_WAIT_MS)
         self._timer.timeout.connect(self._update_shown)
         self._build()
         layers = viewer.layers
-        self._connections: tuple[tuple[Any, Any], ...] = (
+        self.listen(
             (layers.events.inserted, self._list_heights),
             (layers.events.removed, self._on_removed),
             (layers.events.renamed, self._list_heights),
             (layers.selection.events.active, self._follow),
             (viewer.dims.events.ndisplay, self._on_ndisplay),
         )
-        for emitter, slot in self._connections:
-            emitter.connect(slot)
         self._list_heights()
         self._on_heights()
         self._follow()
-
-    def event(self, event: QEvent) -> bool:
-        """Let go of the viewer when the dock that holds the widget is closed."""
-        if event.type() == QEvent.Type.ParentChange and self.parent() is None:
-            self._close_down()
-        return bool(super().event(event))
 
     def _build(self) -> None:
         self.fields = SurfaceFields()
@@ -181,25 +169,7 @@ class SurfaceWidget(QWidget):
                     self._look(surface)
 
         relief = self._relief(chosen, self.fields.exaggeration.value())
-        self._start("show", create_worker(told(_mesh_for_viewer), relief), put)
-
-    def _start(self, purpose: str, worker: Any, use: Callable[[Any], None]) -> None:
-        """Run a worker; what it returns counts unless another was started since."""
-
-        def returned(result: Any) -> None:
-            if self._workers.get(purpose) is worker:
-                finish(result, use)
-
-        def finished() -> None:
-            if self._workers.get(purpose) is worker:
-                del self._workers[purpose]
-                self._enable_buttons()
-
-        worker.returned.connect(returned)
-        worker.finished.connect(finished)
-        self._workers[purpose] = worker
-        self._enable_buttons()
-        worker.start()
+        self._workers.start("show", create_worker(told(_mesh_for_viewer), relief), put)
 
     def _enable_buttons(self) -> None:
         possible = self._chosen() is not None
@@ -303,14 +273,14 @@ class SurfaceWidget(QWidget):
             show_info(f"Saved {', '.join(file.name for file in files)} in {path.parent}.")
 
         progress = {"desc": f"Exporting {path.name}"}
-        self._start("export", create_worker(export, _progress=progress), tell)
+        self._workers.start("export", create_worker(export, _progress=progress), tell)
 
-    def _close_down(self) -> None:
+    def close_down(self) -> None:
+        """Let go of the viewer, and of what is not ready yet."""
+        super().close_down()
         self._timer.stop()
-        for emitter, slot in self._connections:
-            emitter.disconnect(slot)
-        self._connections = ()
-        self._workers.clear()
+        for purpose in ("show", "export"):
+            self._workers.stop(purpose)
 
 
 def _mesh_for_viewer(relief: Relief) -> SurfaceMesh:
