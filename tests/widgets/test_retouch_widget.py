@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFileDialog
 
 from napari_ips.io import read_index
 from napari_ips.widgets.retouch.widget import RetouchWidget
@@ -50,6 +51,17 @@ def opened(viewer):
     viewer.window.add_dock_widget(dock)
     dock.edit.click()
     return dock, viewer.layers["fused retouch"]
+
+
+@pytest.fixture
+def type_name(monkeypatch):
+    """Return what answers the next dialogues for a file to save."""
+
+    def answer(path):
+        kind = "OME-TIFF (*.ome.tif)"
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_: (str(path), kind))
+
+    return answer
 
 
 def test_editing_begins_with_a_brush_and_ends_with_everything_put_back(
@@ -173,15 +185,18 @@ def _slowly(block):
     return block
 
 
+@pytest.mark.parametrize(
+    ("typed", "name"), [("map", "map.ome.tif"), ("map.png", "map.png"), ("a.zarr",) * 2]
+)
 def test_a_saved_map_applied_again_is_the_same(
-    labels, viewer, widget, qtbot, tmp_path, simulated
+    labels, viewer, widget, qtbot, tmp_path, simulated, type_name, typed, name
 ):
     labels.paint((20, 30), 6)
     labels.paint((50, 30), 0)
     expected = np.where(labels.data > 0, labels.data, np.rint(simulated.height) + 1) - 1
-    path = tmp_path / "map.ome.tif"
-    # The suffix is added.
-    widget.maps.save_to(tmp_path / "map")
+    path = tmp_path / name
+    type_name(tmp_path / typed)
+    widget.maps.save.click()
     qtbot.waitUntil(path.exists, timeout=10_000)
     assert np.array_equal(read_index(path)[0, 0], expected)
     widget.maps.apply_to(viewer.layers["cells"], path, path.name)
@@ -213,7 +228,9 @@ def test_the_edited_map_is_applied_to_another_channel(
     assert np.array_equal(applied.data, other.data[labels.data - 1, rows, columns])
 
 
-def test_what_goes_wrong_is_told_plainly(labels, viewer, widget, qtbot, rng, tmp_path):
+def test_what_goes_wrong_is_told_plainly(
+    labels, viewer, widget, qtbot, rng, tmp_path, type_name
+):
     kept = tmp_path / "map.ome.tif"
     kept.write_text("mine")
     viewer.add_image(rng.random((6, 20, 20)), name="small")
@@ -227,7 +244,8 @@ def test_what_goes_wrong_is_told_plainly(labels, viewer, widget, qtbot, rng, tmp
         qtbot.waitUntil(widget.maps.apply.isEnabled, timeout=10_000)
         # The name was completed, so nobody was asked if it may be replaced.
         count = len(tell)
-        widget.maps.save_to(tmp_path / "map")
+        type_name(tmp_path / "map")
+        widget.maps.save.click()
         qtbot.waitUntil(lambda: len(tell) > count, timeout=10_000)
         assert "exists" in tell[-1].message
     assert kept.read_text() == "mine"

@@ -12,10 +12,12 @@ import tifffile
 import yaozarrs
 import zarr
 from napari.components import LayerList, ViewerModel
+from qtpy.QtWidgets import QFileDialog
 
 from napari_ips.errors import IPSError
 from napari_ips.io import read_image
 from napari_ips.widgets.save import save_layer
+from napari_ips.widgets.save_dialog import save_with_dialog
 
 ROLES = ("fused", "index", "depth", "confidence")
 SUFFIXES = (".ome.tif", ".ome.zarr")
@@ -125,6 +127,29 @@ def test_menu_gives_the_suffix_of_the_chosen_format(result_layers, tmp_path, typ
     assert [path.name for path in tmp_path.glob("cells*")] == ["cells.ome.tif"]
     with pytest.raises(IPSError, match="exists"):
         layers.save(str(tmp_path / typed), _writer=writer)
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind", "name"),
+    [
+        ("cells", "OME-Zarr (*.ome.zarr)", "cells.ome.zarr"),
+        ("cells", "", "cells.ome.tif"),
+        ("cells at 1.5 mm", "PNG (*.png)", "cells at 1.5 mm.png"),
+        ("cells.TIFF", "PNG (*.png)", "cells.TIFF"),
+        ("cells.zarr", "OME-TIFF (*.ome.tif)", "cells.zarr"),
+    ],
+)
+def test_dialogue_gives_a_suffix_to_names_that_have_none(
+    result_layers, qtbot, monkeypatch, tmp_path, typed, kind, name
+):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    monkeypatch.setattr(
+        QFileDialog, "getSaveFileName", lambda *_: (str(folder / typed), kind)
+    )
+    save_with_dialog(result_layers["index"], None)
+    qtbot.waitUntil((folder / name).exists, timeout=10_000)
+    assert [path.name for path in folder.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("samples", [3, 4])

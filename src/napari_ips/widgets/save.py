@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
-from napari_ips.io.formats import clean_unit, split_suffix
+from napari_ips.io.formats import PNG, TIFF, clean_unit, split_suffix
 from napari_ips.io.metadata import Channel, Metadata, clean_time_unit, length_metadata
 from napari_ips.io.pixels import read_part
 from napari_ips.io.pyramid import Kind, Picture, Progress
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 OME_TIFF = (".ome.tif", ".ome.tiff")
 OME_ZARR = (".ome.zarr", ".zarr")
+# Of all formats in which a picture is saved.
+SUFFIXES = (*TIFF, *PNG, ".zarr")
 _KINDS: dict[str | None, Kind] = {
     "index": "index",
     "depth": "map",
@@ -99,8 +101,8 @@ def save_picture(
     from napari_ips.io.results import write_result
 
     path = Path(path)
-    if path.exists() and not overwrite:
-        raise IPSError(f"{path} exists; choose another name, or delete it first.")
+    if not overwrite:
+        check_free(path)
     write_result(
         path,
         picture.array,
@@ -114,17 +116,47 @@ def save_picture(
     )
 
 
+def completed_path(typed: str, suffixes: Sequence[str], usual: str) -> tuple[Path, bool]:
+    """Return the path to save at, for a name that was typed into a dialogue.
+
+    Parameters
+    ----------
+    typed : str
+    suffixes : sequence of str
+        Those that it may end in, in small letters.
+    usual : str
+        The one that it is given otherwise.
+
+    Returns
+    -------
+    path : Path
+    asked : bool
+        Whether that is the name as it was typed, of which the dialogue has asked if it
+        may be replaced.
+    """
+    if typed.lower().endswith(tuple(suffixes)):
+        return Path(typed), True
+    # An OME-TIFF is not called cells.tif.ome.tif.
+    part = usual.removeprefix(".ome")
+    stem = typed[: -len(part)] if typed.lower().endswith(part) else typed
+    return Path(stem + usual), False
+
+
+def check_free(path: Path) -> None:
+    """Raise IPSError if a name is taken, which nobody has agreed to replace."""
+    if path.exists():
+        raise IPSError(f"{path} exists; choose another name, or delete it first.")
+
+
 def _write(
     path: str, layer_data: Sequence[tuple[Any, ...]], suffixes: tuple[str, ...]
 ) -> list[str]:
     from napari.layers import Layer
 
-    if not path.lower().endswith(suffixes):
-        usual = suffixes[0]
-        path = path.removesuffix(usual.removeprefix(".ome")) + usual
+    chosen, _ = completed_path(path, suffixes, suffixes[0])
     layers = [Layer.create(data, dict(meta), kind) for data, meta, kind in layer_data]
-    save_picture(picture_of(layers), path)
-    return [path]
+    save_picture(picture_of(layers), chosen)
+    return [str(chosen)]
 
 
 def picture_of(layers: Sequence[Image | Labels]) -> Picture:
@@ -163,7 +195,7 @@ def picture_of(layers: Sequence[Image | Labels]) -> Picture:
         # Without a name, it gets that of its file.
         name="" if several else first.name,
         kind=_KINDS.get(role_of(first), usual),
-        provenance={} if several else _provenance(first),
+        provenance={} if several else provenance(facts(first) or {}),
     )
 
 
@@ -259,8 +291,8 @@ def _colour(colours: NDArray[np.float32]) -> str | None:
     return "".join(f"{round(255 * float(part)):02X}" for part in colours[1][:3])
 
 
-def _provenance(layer: Image | Labels) -> dict[str, Any]:
-    known = facts(layer) or {}
+def provenance(known: dict[str, Any]) -> dict[str, Any]:
+    """Return what is saved of that which a result layer says of itself."""
     told = {key: value for key, value in known.items() if key not in _NOT_SAVED}
     # Paths and the like become text.
     plain: dict[str, Any] = json.loads(json.dumps(told, default=str))

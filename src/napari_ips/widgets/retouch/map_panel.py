@@ -8,7 +8,7 @@ from typing import Any
 import napari.viewer
 from napari.layers import Image
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_error, show_info
+from napari.utils.notifications import show_error
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
@@ -22,11 +22,13 @@ from qtpy.QtWidgets import (
 from napari_ips.errors import IPSError
 from napari_ips.widgets.dock import LayerBox
 from napari_ips.widgets.results import facts
-from napari_ips.widgets.retouch.maps import apply_map, layers_of_map, save_map
+from napari_ips.widgets.retouch.maps import apply_map, layers_of_map, picture_of_map
 from napari_ips.widgets.retouch.retouching import Retouching
+from napari_ips.widgets.save_dialog import ask_where, save_elsewhere
 from napari_ips.widgets.stacks import stack_of, z_axis_of
-from napari_ips.widgets.work import Workers, finish
+from napari_ips.widgets.work import Workers
 
+_EDITED = "edited map"
 _FILES = "Index maps (*.ome.tif *.ome.tiff *.tif *.tiff *.png *.zarr)"
 
 
@@ -84,22 +86,6 @@ class MapPanel(QGroupBox):
         self.stack.fill(stacks, self.stack.currentData())
         self._check()
 
-    def save_to(self, path: Path) -> None:
-        """Save the edited map; the user has agreed to replace what is there."""
-        retouching = self._retouching
-        if retouching is None:
-            return
-        told = {**retouching.told, "retouched pixels": retouching.edits.retouched}
-        create_worker(
-            save_map,
-            path,
-            retouching.edits.index(),
-            retouching.edits.followers[0].stack.metadata,
-            told,
-            _connect={"returned": _tell_saved},
-            _progress={"desc": f"Saving {path.name}"},
-        )
-
     def apply_to(self, layer: Image, index: Any, name: str) -> None:
         """Fuse a stack by a map (T, C, Y, X), or by one in a file, into new layers."""
         z_axis = z_axis_of(layer)
@@ -143,14 +129,17 @@ class MapPanel(QGroupBox):
         self.progress.setValue(done)
 
     def _on_save(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Save the edited map", "", _FILES)
-        if name:
-            self.save_to(Path(name))
+        retouching, place = self._retouching, ask_where(_EDITED, self)
+        if retouching is not None and place is not None:
+            edits = retouching.edits
+            told = {**retouching.told, "retouched pixels": edits.retouched}
+            metadata = edits.followers[0].stack.metadata
+            save_elsewhere(picture_of_map(edits.index(), metadata, told), *place)
 
     def _on_apply(self) -> None:
         if self._retouching is not None:
             index = self._retouching.edits.index()
-            self.apply_to(self.stack.currentData(), index, "edited map")
+            self.apply_to(self.stack.currentData(), index, _EDITED)
 
     def _on_apply_file(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Apply a map", "", _FILES)
@@ -162,7 +151,3 @@ def _is_stack(layer: Any) -> bool:
     if not isinstance(layer, Image) or layer.ndim < 3 or facts(layer) is not None:
         return False
     return z_axis_of(layer) is not None
-
-
-def _tell_saved(result: Path | str) -> None:
-    finish(result, lambda path: show_info(f"The map is saved as {path}."))

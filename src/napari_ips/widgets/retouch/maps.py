@@ -10,54 +10,35 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_ips.errors import IPSError
+from napari_ips.io.pyramid import Picture
 from napari_ips.widgets.results import KEY
+from napari_ips.widgets.save import provenance
 from napari_ips.widgets.stacks import (
     flat_axes,
     flat_placement,
     from_planes,
     level_zero,
 )
-from napari_ips.widgets.work import told, told_steps
+from napari_ips.widgets.work import told_steps
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_ips.io import LazyStack, Metadata
 
-SUFFIXES = (".ome.tif", ".ome.tiff", ".tif", ".tiff", ".ome.zarr", ".zarr")
 
-
-@told
-def save_map(
-    path: Path, index: NDArray[np.uint16], metadata: Metadata, facts: dict[str, Any]
-) -> Path:
-    """Write an index map (T, C, Y, X); return its path, which may have got a suffix.
-
-    Raises
-    ------
-    IPSError
-        If it cannot be written there.
-    """
-    from napari_ips.io.results import write_result
-
-    chosen = path
-    if not path.name.lower().endswith(SUFFIXES):
-        path = path.with_name(f"{path.name}.ome.tif")
-        if path.exists():
-            raise IPSError(f"{path} exists; choose another name.")
-    write_result(
-        path,
+def picture_of_map(
+    index: NDArray[np.uint16], metadata: Metadata, told: dict[str, Any]
+) -> Picture:
+    """Return an index map (T, C, Y, X) as it is saved, with what its run tells."""
+    return Picture(
         index,
         metadata,
         rgb=False,
         name="index",
-        provenance=facts,
         kind="index",
-        # The dialogue has asked for the name that was typed.
-        overwrite=path == chosen,
+        provenance=provenance(told),
     )
-    return path
 
 
 @told_steps

@@ -13,10 +13,11 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QVBoxLayout
 
-from napari_ips.surface.files import SUFFIXES, write_surface
+from napari_ips.surface.files import SUFFIXES, companions, write_surface
 from napari_ips.surface.mesh import SurfaceMesh
 from napari_ips.widgets.dock import Dock
 from napari_ips.widgets.results import facts
+from napari_ips.widgets.save import check_free, completed_path
 from napari_ips.widgets.surface.fields import SurfaceFields
 from napari_ips.widgets.surface.reliefs import (
     Relief,
@@ -258,15 +259,16 @@ class SurfaceWidget(Dock):
         )
         if not name:
             return
-        path = Path(name)
-        if path.suffix.lower() not in SUFFIXES:
-            path = path.with_name(path.name + SUFFIXES[_FILTERS.index(kind)])
-        # The dialog has asked about the name that it gave, and about no other.
-        agreed = path == Path(name) and path.exists()
+        path, asked = completed_path(name, SUFFIXES, SUFFIXES[_FILTERS.index(kind)])
+        # With a surface that may be replaced goes what belongs to it.
+        agreed = asked and path.exists()
         relief = self._relief(chosen, exaggeration=1.0).in_full()
 
         @told
         def export() -> list[Path]:
+            if not agreed:
+                for file in (path, *companions(path)):
+                    check_free(file)
             return write_surface(path, relief.mesh(), overwrite=agreed)
 
         def tell(files: list[Path]) -> None:
