@@ -302,11 +302,11 @@ def test_it_is_told_what_computes(stack_layer, open_widget):
     form = open_widget().form
     form.set_surroundings(LAPTOP)
     told = form.advanced.computes_on
-    assert told.text() == "Automatic is cuda:0 (A100), scan by triton."
+    assert told.text() == "cuda:0 (A100), scan by triton"
     form.advanced.device.value = "cpu"
-    assert told.text() == "cpu (x86), scan by numba."
+    assert told.text() == "cpu (x86), scan by numba"
     form.set_config(FuseConfig(device="cuda", backend="mamba_ssm"))
-    assert told.text() == "cuda:0 (A100), scan by mamba_ssm."
+    assert told.text() == "cuda:0 (A100), scan by mamba_ssm"
     assert form.problems() == {}
 
 

@@ -12,14 +12,13 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QWidget,
 )
 
 from napari_ips.config import FuseConfig
-from napari_ips.widgets.fuse.notes import FieldNote
+from napari_ips.widgets.fuse.notes import FieldNote, WrappedLabel
 from napari_ips.widgets.fuse.surroundings import Surroundings
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
 
@@ -59,8 +58,7 @@ class AdvancedForm(QWidget):
             ("float16 (GPU)", "float16"),
         )
         self.device = _combo("device", ("Automatic", "auto"))
-        self.computes_on = QLabel("…")
-        self.computes_on.setWordWrap(True)
+        self.computes_on = WrappedLabel()
         self.output = _combo("output", ("In memory", _MEMORY), ("OME-Zarr folder", _FILE))
         self.path = QLineEdit()
         self.browse = QPushButton("…")
@@ -142,8 +140,9 @@ class AdvancedForm(QWidget):
             self.computes_on.setText("")
             return
         scan = self._backend if self._backend != "auto" else self._found.scans[device]
-        told = f"{device} ({self._found.devices[device]}), scan by {scan}."
-        self.computes_on.setText(f"Automatic is {told}" if chosen == "auto" else told)
+        self.computes_on.setText(
+            f"{device} ({self._found.devices[device]}), scan by {scan}"
+        )
 
     def _devices(self) -> list[tuple[str, str]]:
         texts = [self.device.native.itemText(n) for n in range(self.device.native.count())]
@@ -162,7 +161,7 @@ class AdvancedForm(QWidget):
         form.addRow("P&recision", self.precision.native)
         form.addRow("D&evice", self.device.native)
         form.addRow(self.notes["device"])
-        form.addRow("", self.computes_on)
+        form.addRow(self.computes_on)
         form.addRow("Res&ult", self.output.native)
         place = QHBoxLayout()
         place.addWidget(self.path)
