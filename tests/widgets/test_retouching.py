@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 from types import SimpleNamespace
+from weakref import ref
 
 import dask.array as da
 import numpy as np
@@ -215,6 +217,18 @@ def test_layers_of_one_run_are_edited_together(viewer, result_layers, simulated)
     assert second.data[20, 30] == simulated.stack[0, 20, 30]
     labels.undo()
     assert not second.data.any()
+
+
+def test_edits_do_not_keep_the_layer_of_the_stack(viewer, rng):
+    stack = rng.integers(1, 255, (5, 30, 32)).astype(np.uint8)
+    fused = run_of(viewer, stack, "ZYX")
+    labels = opened(viewer, fused)
+    source = ref(viewer.layers["source"])
+    viewer.layers.remove("source")
+    gc.collect()
+    assert source() is None
+    labels.paint((12, 13), 5)
+    assert fused.data[12, 13] == stack[4, 12, 13]
 
 
 def test_colours_are_retouched(viewer, rng):

@@ -38,10 +38,8 @@ class Retouching:
     changed : Signal
         Emitted when fused images have changed.
     edits : Edits
-    source : Image
-        The layer that was fused.
     z_axis : int
-        Its axis of slices.
+        The axis of slices of the layer that was fused.
     """
 
     changed = Signal()
@@ -52,9 +50,10 @@ class Retouching:
         found = source_of(layers, fused)
         if problem or found is None:
             raise IPSError(problem or "The stack is not in the viewer any more.")
-        self.source, self.z_axis = found
+        source, self.z_axis = found
+        self._source = ref(source)
         index = siblings(layers, fused, "index")[0]
-        letters = flat_axes(self.source, self.z_axis)
+        letters = flat_axes(source, self.z_axis)
         if index.ndim < len(letters):
             letters = letters.replace("C", "")
         followers = {
@@ -64,7 +63,7 @@ class Retouching:
         }
         _check_fit(as_planes(index.data, letters), followers[fused], index.name)
         self._layers = [ref(layer) for layer in followers]
-        in_memory = type(level_zero(self.source)) is np.ndarray
+        in_memory = type(level_zero(source)) is np.ndarray
         self.edits = Edits(
             index.data,
             letters,
@@ -81,6 +80,11 @@ class Retouching:
         self._labels: ReferenceType[Labels] | None = None
         # It brings PyTorch, for which a stroke should not have to wait.
         create_worker(import_module, "napari_ips.fusion", _start_thread=True)
+
+    @property
+    def source(self) -> Image | None:
+        """The layer that was fused; None once it is gone."""
+        return self._source()
 
     def labels_in(self, layers: Iterable[Layer]) -> Labels | None:
         """Return the layer in which the map is edited, if it is there."""
