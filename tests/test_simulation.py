@@ -241,19 +241,16 @@ def test_demo_images_need_no_network(monkeypatch, name, shape, dtype):
 
 
 @pytest.mark.parametrize(
-    ("make", "shape", "dtype", "count"),
+    ("make", "shape", "dtype"),
     [
-        (samples.brightfield_stack, (12, 512, 512, 3), "uint8", 1),
-        (samples.fluorescence_stack, (12, 512, 512), "uint16", 1),
-        (samples.two_source_pair, (512, 512), "uint8", 2),
+        (samples.brightfield_stack, (12, 512, 512, 3), "uint8"),
+        (samples.fluorescence_stack, (12, 512, 512), "uint16"),
+        (samples.two_source_pair, (2, 512, 512), "uint8"),
     ],
 )
-def test_sample_layers_carry_scale_and_units(make, shape, dtype, count):
-    layers = make()
-    assert len(layers) == count
-    for data, described, kind in layers:
-        assert (data.shape, data.dtype, kind) == (shape, dtype, "image")
-        spatial = len(shape) - bool(described.get("rgb"))
-        assert len(described["scale"]) == len(described["units"]) == spatial
-        assert described["axis_labels"] == ("z", "y", "x")[-spatial:]
-        assert set(described["units"]) == {"micrometer"}
+def test_sample_layers_carry_scale_and_units(make, shape, dtype):
+    ((data, described, kind),) = make()
+    assert (data.shape, data.dtype, kind) == (shape, dtype, "image")
+    assert described["scale"][1:] == (0.5, 0.5)
+    assert described["axis_labels"] == ("z", "y", "x")
+    assert described["units"] == ("micrometer",) * 3
