@@ -22,29 +22,24 @@ from napari_ips.evaluation.baselines import (
     rounded,
     squared_laplacian,
 )
-from napari_ips.events import Progress, ProgressCallback
+from napari_ips.events import Progress
 from napari_ips.fusion.tiles import Area, grown, within
 from napari_ips.io.lazy import LazyStack
 
 Method = Literal["max", "mean", "slice", "window"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Array = NDArray[Any]
-Steps = Generator[Progress, None, Array]
+_Steps = Generator[Progress, None, Array]
 
 _TILE = 1024
 _SLOPE = 1  # Pixels that a Laplacian reaches beyond its own.
 
 
-def flatten(
-    stack: LazyStack,
-    t: int = 0,
-    c: int = 0,
-    z: slice = slice(None),
-    method: Method = "max",
-    tile: int | None = None,
-    callback: ProgressCallback | None = None,
-) -> Array:
+class Flattening:
     """Flatten one time point and channel of a z-stack with a classical method.
+
+    Iterating does the work: it yields a `Progress` after each portion of slices of each
+    tile, and may be left at any of them. After the last one there is the `image`.
 
     Parameters
     ----------
@@ -61,48 +56,42 @@ def flatten(
     tile : int, optional
         Edge of a tile in pixels; by default 1024, or as many whole chunks of the file
         as hold that.
-    callback : callable, optional
-        Called with a `Progress` after each portion of slices of each tile. If it
-        raises, the work ends there.
 
-    Returns
-    -------
-    ndarray, (Y, X) or (Y, X, 3 or 4), of the dtype of the stack
+    Attributes
+    ----------
+    image : ndarray, (Y, X) or (Y, X, 3 or 4), of the dtype of the stack
 
     Raises
     ------
     IPSError
-        If there is no such method, no such time point or channel or no slice in ``z``,
-        or if the stack cannot be read.
+        If there is no such method or no slice in ``z``; while iterating, if there is no
+        such time point or channel, or the stack cannot be read.
     """
-    steps = flattening(stack, t, c, z, method, tile)
-    while True:
-        try:
-            progress = next(steps)
-        except StopIteration as finished:
-            image: Array = finished.value
-            return image
-        if callback:
-            callback(progress)
 
+    image: Array
 
-def flattening(
-    stack: LazyStack,
-    t: int = 0,
-    c: int = 0,
-    z: slice = slice(None),
-    method: Method = "max",
-    tile: int | None = None,
-) -> Steps:
-    """Flatten as `flatten` does, in steps: yields `Progress`, returns the image."""
-    if method not in METHODS:
-        raise IPSError(f"There is no method {method!r}; choose from {', '.join(METHODS)}.")
-    plane = _Plane(stack, t, c, range(*z.indices(stack.shape[2])), tile)
-    if not plane.slices:
-        raise IPSError(f"There is no slice to flatten in {z} of {stack.shape[2]} slices.")
-    return {"max": _max, "mean": _mean, "slice": _best_slice, "window": _window}[method](
-        plane
-    )
+    def __init__(
+        self,
+        stack: LazyStack,
+        t: int = 0,
+        c: int = 0,
+        z: slice = slice(None),
+        method: Method = "max",
+        tile: int | None = None,
+    ) -> None:
+        if method not in METHODS:
+            known = ", ".join(METHODS)
+            raise IPSError(f"There is no method {method!r}; choose from {known}.")
+        slices = range(*z.indices(stack.shape[2]))
+        if not slices:
+            raise IPSError(
+                f"There is no slice to flatten in {z} of {stack.shape[2]} slices."
+            )
+        work = {"max": _max, "mean": _mean, "slice": _best_slice, "window": _window}
+        self._steps = work[method](_Plane(stack, t, c, slices, tile))
+
+    def __iter__(self) -> Iterator[Progress]:
+        self.image = yield from self._steps
 
 
 @dataclass(frozen=True)
@@ -160,7 +149,7 @@ class _Count:
         return Progress(self._task, self._done, self._total)
 
 
-def _max(plane: _Plane) -> Steps:
+def _max(plane: _Plane) -> _Steps:
     image, tiles, portions = plane.empty(), plane.tiles(), plane.portions()
     count = _Count("max projection", len(tiles) * len(portions))
     for area in tiles:
@@ -173,7 +162,7 @@ def _max(plane: _Plane) -> Steps:
     return image
 
 
-def _mean(plane: _Plane) -> Steps:
+def _mean(plane: _Plane) -> _Steps:
     image, tiles, portions = plane.empty(), plane.tiles(), plane.portions()
     count = _Count("mean projection", len(tiles) * len(portions))
     for area in tiles:
@@ -186,7 +175,7 @@ def _mean(plane: _Plane) -> Steps:
     return image
 
 
-def _best_slice(plane: _Plane) -> Steps:
+def _best_slice(plane: _Plane) -> _Steps:
     image, tiles, portions = plane.empty(), plane.tiles(), plane.portions()
     count = _Count("best single slice", len(tiles) * (len(portions) + 1))
     scores = dict.fromkeys(plane.slices, 0.0)
@@ -204,7 +193,7 @@ def _best_slice(plane: _Plane) -> Steps:
     return image
 
 
-def _window(plane: _Plane) -> Steps:
+def _window(plane: _Plane) -> _Steps:
     image, tiles, portions = plane.empty(), plane.tiles(), plane.portions()
     count = _Count("window energy", len(tiles) * len(portions))
     for area in tiles:

@@ -136,25 +136,19 @@ def flattened(
     task: Task, methods: Sequence[Method]
 ) -> Generator[float, None, dict[Method, Any]]:
     """Flatten with each method: yields the fraction done, returns the images by method."""
-    from napari_ips.evaluation.projections import flattening
+    from napari_ips.evaluation.projections import Flattening
 
-    colours = (task.stack.samples,) if task.stack.samples else ()
     images: dict[Method, Any] = {}
     total = len(methods) * len(task.planes)
     for method in methods:
-        image = np.empty((*task.shape, *colours), task.stack.dtype)
+        image = np.empty((*task.shape, *task.stack.colours), task.stack.dtype)
         for number, (t, c, where) in enumerate(task.planes):
             done = len(images) * len(task.planes) + number
-            steps = flattening(task.stack, t, c, task.slices, method)
-            while True:
-                try:
-                    step = next(steps)
-                except StopIteration as finished:
-                    plane = finished.value
-                    break
+            steps = Flattening(task.stack, t, c, task.slices, method)
+            for step in steps:
                 yield (done + step.done / step.total) / total
             across = task.axes.index("X") < task.axes.index("Y")
-            image[where] = plane.swapaxes(0, 1) if across else plane
+            image[where] = steps.image.swapaxes(0, 1) if across else steps.image
         images[method] = image
     return images
 
