@@ -268,6 +268,42 @@ def test_new_pixels_in_a_layer_are_measured_anew(viewer, dock, qtbot, stack_laye
     )
 
 
+@pytest.mark.parametrize(
+    ("replace", "words"),
+    [
+        (lambda stack: stack[:1], "cells has no channel 1"),
+        (lambda stack: stack[:, :4], "cells has 4 slices"),
+        (lambda stack: stack[0], "has other axes now; fuse it again"),
+        (lambda stack: stack[0, 0], "has other axes now; fuse it again"),
+    ],
+)
+def test_a_stack_that_is_no_longer_the_fused_one_is_told(
+    viewer, opened, qtbot, simulated, replace, words
+):
+    data = np.stack([simulated.stack, simulated.stack[::-1]])
+    stack = viewer.add_image(data, name="cells", axis_labels=("c", "z", "y", "x"))
+    told = {
+        "role": "fused",
+        "run": "1",
+        "source": str(stack.unique_id),
+        "z axis": 1,
+        "slices": [0, 6],
+        "reference channel": 1,
+        "settings": {},
+    }
+    viewer.add_image(data[:, :1], metadata={"napari-ips": told}, scale=(1, 6, 1, 1))
+    dock = opened()
+    click(viewer, 20, 40)
+    qtbot.waitUntil(has_answer(dock, "in channel 1: sharpest"), timeout=_WAIT)
+    stack.data = replace(data)
+    viewer.dims.set_current_step(1, 3)
+    click(viewer, 20, 40)
+    qtbot.waitUntil(has_answer(dock, words), timeout=_WAIT)
+    assert plotted(dock)[0] is None
+    dock.of_view.click()
+    dock.of_shape.click()
+
+
 def test_what_cannot_be_computed_is_told(viewer, result_layers, opened, qtbot):
     dock = opened()
     for layer in result_layers.values():

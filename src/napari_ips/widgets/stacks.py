@@ -96,9 +96,9 @@ def axes_of(layer: Image, z_axis: int) -> str:
     IPSError
         If the slices cannot lie along `z_axis`, or there are more axes than these.
     """
-    known = known_letters(layer, z_axis)
     if z_axis not in z_candidates(layer):
         raise IPSError(f"The slices of {layer.name} cannot lie along axis {z_axis}.")
+    known = known_letters(layer, z_axis)
     letters = ["" if letter == "Z" else letter for letter in known]
     letters[z_axis] = "Z"
     free = [letter for letter in "TC" if letter not in letters]

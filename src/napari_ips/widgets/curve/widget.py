@@ -26,12 +26,13 @@ from napari_ips.widgets.places import (
     step_in_view,
 )
 from napari_ips.widgets.results import decider_of, facts
-from napari_ips.widgets.stacks import level_zero, plane_of, stack_of, z_axis_of
+from napari_ips.widgets.stacks import axes_of, level_zero, plane_of, stack_of, z_axis_of
 
 if TYPE_CHECKING:
     import napari
 
 _NO_STACK = "Select the layer of a z-stack, or a result fused from one."
+_OTHER_STACK = "The stack of this result is gone or has other axes now; fuse it again."
 _BUSY = " …"
 
 
@@ -99,20 +100,28 @@ class FocusCurve(CurvePanel):
         self._on_step()
         self._settle()
 
+    def _stack_in_use(self) -> tuple[Any, int] | None:
+        """Return the stack and its z axis, unless its data was replaced by other axes."""
+        if self._source is not None and not _is_stack(*self._source):
+            self._follow()
+        return self._source
+
     def _stack_of_active(self) -> tuple[Any, int] | None:
         from napari.layers import Image, Labels
 
         layers = self._viewer.layers
         active = layers.selection.active
         if active is not None and facts(active) is not None:
-            return decider_of(layers, active)
+            found = decider_of(layers, active)
+            return found if found is not None and _is_stack(*found) else None
         if isinstance(active, Image):
             axis = z_axis_of(active)
             return None if axis is None else (active, axis)
-        if isinstance(active, Labels) or self._source is None:
+        source = self._source
+        if isinstance(active, Labels) or source is None or source[0] not in layers:
             return None
         # Shapes, points and the like are drawn upon the stack.
-        return self._source if self._source[0] in layers else None
+        return source if _is_stack(*source) else None
 
     def _settle(self) -> None:
         """Say what can be done, and let do only that."""
@@ -121,8 +130,10 @@ class FocusCurve(CurvePanel):
         for part in (self.pick, self.radius, self.of_view, self.of_shape):
             part.setEnabled(ready)
         if self._source is None:
+            active = self._viewer.layers.selection.active
+            result = active is not None and facts(active) is not None
             self.stack_name.setText("No z-stack")
-            self.text.setText(_NO_STACK)
+            self.text.setText(_OTHER_STACK if result else _NO_STACK)
             return
         self.stack_name.setText(f"Stack: {self._source[0].name}")
         if not flat:
@@ -145,18 +156,25 @@ class FocusCurve(CurvePanel):
         self._follow()
 
     def _on_step(self, event: Any = None) -> None:
-        if self._source is None:
-            return
-        if self._answer is not None and self._plane() != self._answer.question.stack.plane:
+        if self._answer is not None and not self._is_in_view(self._answer.question.stack):
             # Another time point or channel: the place is kept, to be asked for again.
             self._answer = None
             self.plot.clear()
-            self.text.setText(HOW)
+            self._settle()
         self._mark_slice()
 
     def _mark_slice(self) -> None:
         if self._source is not None and self._answer is not None:
             self.plot.show_current(slice_in_view(self._viewer, *self._source))
+
+    def _is_in_view(self, stack: Stack) -> bool:
+        """Tell whether these are the pixels, time point and channel in view."""
+        source = self._stack_in_use()
+        return (
+            source is not None
+            and _pixels_of(*source) == stack.identity
+            and self._plane() == stack.plane
+        )
 
     def _plane(self) -> tuple[int, int]:
         """Return time point and channel in view, or the channel that decided for all."""
@@ -167,16 +185,15 @@ class FocusCurve(CurvePanel):
         return t, c if decided is None else decided
 
     def _on_click(self, world: Any) -> None:
-        if self._source is None:
-            return
-        pixel = pixel_at(*self._source, world)
+        source = self._stack_in_use()
+        pixel = pixel_at(*source, world) if source is not None else None
         if pixel is not None:
             self._pixel = pixel
             self._ask_around()
 
     def _ask_around(self) -> None:
         """Ask for the curve around the picked pixel."""
-        if self._pixel is None or self._source is None:
+        if self._stack_in_use() is None or self._pixel is None:
             return
         radius = self.radius.value()
         y, x = self._pixel
@@ -192,13 +209,15 @@ class FocusCurve(CurvePanel):
             self._marker.show(*self._source, self._pixel, self.radius.value())
 
     def _ask_view(self) -> None:
-        if self._source is not None:
-            area = area_in_view(self._viewer, *self._source)
+        source = self._stack_in_use()
+        if source is not None:
+            area = area_in_view(self._viewer, *source)
             self._ask_best(area, "The view", "The image is not in view.")
 
     def _ask_shape(self) -> None:
-        if self._source is not None:
-            area = area_of_shapes(self._viewer, *self._source)
+        source = self._stack_in_use()
+        if source is not None:
+            area = area_of_shapes(self._viewer, *source)
             self._ask_best(
                 area,
                 "The shape",
@@ -229,9 +248,7 @@ class FocusCurve(CurvePanel):
             self.text.setText(str(error))
             return None
         first, end = about.get("slices", (0, pixels.shape[2]))
-        # Other pixels in the same layer are another stack.
-        identity = str(layer.unique_id), axis, id(level_zero(layer))
-        return Stack(identity, pixels, plane, (first, end), config)
+        return Stack(_pixels_of(layer, axis), pixels, plane, (first, end), config)
 
     def _latest_run(self) -> dict[str, Any]:
         """Return what the active result, or else the latest one of the stack, says."""
@@ -249,7 +266,7 @@ class FocusCurve(CurvePanel):
 
     def _on_answer(self, answer: Answer) -> None:
         question = answer.question
-        if self._plane() != question.stack.plane:
+        if not self._is_in_view(question.stack):
             # The time slider was moved meanwhile.
             return
         self._answer = answer
@@ -304,8 +321,9 @@ class FocusCurve(CurvePanel):
             self._say_answer()
 
     def _show_slice(self, slice_: int) -> None:
-        if self._source is not None:
-            show_slice(self._viewer, *self._source, slice_)
+        source = self._stack_in_use()
+        if source is not None:
+            show_slice(self._viewer, *source, slice_)
 
     def _on_theme(self, event: Any = None) -> None:
         self.plot.set_colors(get_theme(self._viewer.theme))
@@ -313,3 +331,17 @@ class FocusCurve(CurvePanel):
 
 def _identity(source: tuple[Any, int] | None) -> tuple[str, int] | None:
     return (str(source[0].unique_id), source[1]) if source else None
+
+
+def _is_stack(layer: Any, axis: int) -> bool:
+    """Tell whether a layer still has slices along an axis."""
+    try:
+        axes_of(layer, axis)
+    except IPSError:
+        return False
+    return True
+
+
+def _pixels_of(layer: Any, axis: int) -> tuple[Any, ...]:
+    """Return what tells a stack from others, such as other pixels in the same layer."""
+    return str(layer.unique_id), axis, id(level_zero(layer))
