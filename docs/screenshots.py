@@ -182,10 +182,9 @@ def layer_of(stage: Stage, role: str) -> Any:
 
 
 def fusing(stage: Stage) -> None:
-    """Show the dock before, in the middle of and after a fusion, and its menu."""
+    """Show the dock in the middle of and after a fusion, and its menus."""
     stage.open_sample("fluorescence")
     widget = fuse_dock(stage)
-    stage.take("fuse-before")
     widget.run_button.click()
     wait(lambda: widget.status.text().startswith("Fusing 2"))
     stage.take("fuse-running")
