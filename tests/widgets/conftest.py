@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 # Before napari is loaded: its own settings are not to be those of the developer.
 os.environ["NAPARI_CONFIG"] = ""
 
+import dask.array as da
 import numpy as np
 import pytest
+from napari.components import ViewerModel
+from napari.utils._proxies import PublicOnlyProxy
+from napari.utils.interactions import (
+    mouse_move_callbacks,
+    mouse_press_callbacks,
+    mouse_release_callbacks,
+)
 
 from napari_ips.simulation import SimulatedStack, demo_image, simulate_stack
 
@@ -57,10 +67,104 @@ def no_work_left(qapp: Any, settings_folder: Path) -> Iterator[None]:
     qapp.processEvents()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    told = "in_window: needs a window of napari, which takes seconds to make and to close"
+    config.addinivalue_line("markers", told)
+
+
 @pytest.fixture
-def viewer(make_napari_viewer_proxy: Callable[..., Any]) -> Any:
-    """Return a viewer without layers, in which only what is public can be used."""
-    return make_napari_viewer_proxy()
+def viewer(request: pytest.FixtureRequest) -> Any:
+    """Return a viewer without layers, and without a window but for tests `in_window`.
+
+    Only what is public of it can be used.
+    """
+    if request.node.get_closest_marker("in_window") is None:
+        return PublicOnlyProxy(ViewerModel())
+    return request.getfixturevalue("make_napari_viewer_proxy")()
+
+
+@pytest.fixture
+def open_dock(viewer: Any, qtbot: Any) -> Iterator[Callable[[Any], Any]]:
+    """Return what opens a widget as a dock, if there is a window, and returns it."""
+    # Not before pytest-qt has chosen between PyQt and PySide.
+    from qtpy.compat import isalive
+
+    alone = []
+
+    def opened(widget: Any) -> Any:
+        if hasattr(viewer, "window"):
+            viewer.window.add_dock_widget(widget)
+        else:
+            alone.append(widget)
+        return widget
+
+    yield opened
+    for widget in alone:
+        # A test may have done so.
+        if isalive(widget):
+            widget.deleteLater()
+
+
+@pytest.fixture
+def click_at(viewer: Any) -> Callable[..., None]:
+    """Return what presses and releases the mouse at a place in the world."""
+
+    def click(world: Any, drag: int = 0, **changed: Any) -> None:
+        model = viewer.__wrapped__
+        event = SimpleNamespace(
+            type="mouse_press",
+            button=1,
+            modifiers=[],
+            handled=False,
+            is_dragging=False,
+            position=world,
+            pos=(20, 30),
+            dims_displayed=list(model.dims.displayed),
+        )
+        event.__dict__.update(changed)
+        mouse_press_callbacks(model, event)
+        event.type, event.pos, event.is_dragging = "mouse_move", (20 + drag, 30), True
+        mouse_move_callbacks(model, event)
+        event.type = "mouse_release"
+        mouse_release_callbacks(model, event)
+
+    return click
+
+
+class Gate:
+    """Work that comes here waits, once the gate is closed, until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached, self._open = threading.Event(), threading.Event()
+        self._open.set()
+
+    def close(self) -> None:
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def wait(self) -> None:
+        if not self._open.is_set():
+            self.reached.set()
+            assert self._open.wait(20)
+
+    def before(self, array: np.ndarray) -> Any:
+        """Return a lazy array, slice by slice, whose pixels come through the gate."""
+
+        def read(block: np.ndarray) -> np.ndarray:
+            self.wait()
+            return block
+
+        lazy = da.from_array(array, chunks=(*(1,) * (array.ndim - 2), -1, -1))
+        return lazy.map_blocks(read, dtype=array.dtype)
+
+
+@pytest.fixture
+def gate() -> Iterator[Gate]:
+    gate = Gate()
+    yield gate
+    gate.open()
 
 
 @pytest.fixture(scope="session")

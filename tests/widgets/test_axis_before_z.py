@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import ome_types
 import pytest
 import tifffile
-from napari.components import ViewerModel
-from napari.utils.interactions import mouse_press_callbacks, mouse_release_callbacks
 from qtpy.QtCore import Qt
 
 from napari_ips import fuse_stack
@@ -26,12 +22,6 @@ from napari_ips.widgets.surface.widget import SurfaceWidget
 _WAIT = 20_000
 PLACED = {"scale": (30, 2, 0.5, 0.5), "translate": (0, 7, 10, 20)}
 UNITS = ("second", "micrometer", "micrometer", "micrometer")
-
-
-@pytest.fixture
-def viewer():
-    """Without a window."""
-    return ViewerModel()
 
 
 @pytest.fixture
@@ -231,7 +221,9 @@ def test_the_surface_is_that_of_the_time_point_shown(viewer, source, fuse, qtbot
     np.testing.assert_allclose(high[1:], (10 + 31.5, 20 + 31.5), atol=1e-3)
 
 
-def test_a_click_on_the_result_asks_for_its_time_point(viewer, source, movie, fuse, qtbot):
+def test_a_click_on_the_result_asks_for_its_time_point(
+    viewer, source, movie, fuse, qtbot, click_at
+):
     fused = fuse()["fused"]
     viewer.layers.selection.active = fused
     dock = FocusCurve(viewer)
@@ -239,13 +231,15 @@ def test_a_click_on_the_result_asks_for_its_time_point(viewer, source, movie, fu
     dock.show()
     for t in (0, 1):
         viewer.dims.set_current_step((0, 1), (t, 2))
-        click(viewer, (*viewer.dims.point[:2], 10 + 0.5 * 20, 20 + 0.5 * 40))
+        click_at((*viewer.dims.point[:2], 10 + 0.5 * 20, 20 + 0.5 * 40))
         qtbot.waitUntil(lambda: "y 20, x 40" in dock.text.text(), timeout=_WAIT)
         best = fuse_stack(movie[t]).index[20, 40]
         assert f"sharpest in slice {best}," in dock.text.text()
 
 
-def test_the_curve_is_that_of_the_channel_that_decided(viewer, movie, fuse, qtbot):
+def test_the_curve_is_that_of_the_channel_that_decided(
+    viewer, movie, fuse, qtbot, click_at
+):
     source = viewer.add_image(movie, axis_labels=("c", "z", "y", "x"))
     fused = fuse(second_decides)["fused"]
     best = [fuse_stack(stack).index[20, 40] for stack in movie]
@@ -256,7 +250,7 @@ def test_the_curve_is_that_of_the_channel_that_decided(viewer, movie, fuse, qtbo
     for active in (fused, source):
         viewer.layers.selection.active = active
         viewer.dims.set_current_step((0, 1), (0, 2))
-        click(viewer, (0, 2, 20, 40))
+        click_at((0, 2, 20, 40))
         qtbot.waitUntil(
             lambda: "y 20, x 40 in channel 1" in dock.text.text(), timeout=_WAIT
         )
@@ -283,22 +277,6 @@ def test_the_curve_of_layers_fused_together_is_that_of_the_one_that_decided(
     dock = FocusCurve(viewer)
     qtbot.addWidget(dock)
     assert dock.stack_name.text() == "Stack: first"
-
-
-def click(viewer, world):
-    event = SimpleNamespace(
-        type="mouse_press",
-        button=1,
-        modifiers=[],
-        handled=False,
-        is_dragging=False,
-        position=world,
-        pos=(20, 30),
-        dims_displayed=list(viewer.dims.displayed),
-    )
-    mouse_press_callbacks(viewer, event)
-    event.type = "mouse_release"
-    mouse_release_callbacks(viewer, event)
 
 
 def test_saving_leaves_the_single_z_out_and_keeps_the_time_step(

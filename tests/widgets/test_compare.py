@@ -1,5 +1,3 @@
-import threading
-
 import dask.array as da
 import numpy as np
 import pytest
@@ -22,10 +20,8 @@ METHODS = {
 
 
 @pytest.fixture
-def widget(viewer):
-    widget = CompareWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Compare fusions")
-    return widget
+def widget(viewer, open_dock):
+    return open_dock(CompareWidget(viewer))
 
 
 def tick(widget, *keys):
@@ -49,31 +45,6 @@ def visible(viewer):
 
 def key_of(layer):
     return str(layer.unique_id)
-
-
-class Gate:
-    """A lazy stack whose pixels wait until the gate is opened."""
-
-    def __init__(self, array):
-        self.opened, self.reached = threading.Event(), threading.Event()
-        chunks = (1, *array.shape[1:])
-        self.array = da.from_array(array, chunks=chunks).map_blocks(
-            self._wait, dtype=array.dtype
-        )
-        self.waits = False
-
-    def _wait(self, block):
-        if self.waits:
-            self.reached.set()
-            assert self.opened.wait(20)
-        return block
-
-
-@pytest.fixture
-def gate(simulated):
-    gate = Gate(simulated.stack)
-    yield gate
-    gate.opened.set()
 
 
 # What can be chosen
@@ -216,51 +187,58 @@ def test_what_cannot_be_read_is_told_in_one_line(viewer, widget, qtbot):
 # Work that ends early
 
 
-def start_at_the_gate(viewer, widget, gate, qtbot):
-    layer = viewer.add_image(gate.array, name="slow", contrast_limits=(0, 4000))
+@pytest.fixture
+def slow(viewer, widget, gate, simulated, qtbot):
+    """Begin work that waits at the gate; return the layer of the stack."""
+    stack = gate.before(simulated.stack)
+    layer = viewer.add_image(stack, name="slow", contrast_limits=(0, 4000))
     tick(widget, "max", "mean")
-    gate.waits = True
+    gate.close()
     widget.button.click()
     qtbot.waitUntil(gate.reached.is_set, timeout=10_000)
     assert "Cancel" in widget.button.text()
     return layer
 
 
-def test_cancelled_work_adds_nothing(viewer, widget, gate, qtbot):
-    start_at_the_gate(viewer, widget, gate, qtbot)
+def test_cancelled_work_adds_nothing(viewer, widget, slow, gate, qtbot):
     widget.button.click()
     assert "Compare" in widget.button.text()
-    gate.opened.set()
+    gate.open()
     qtbot.wait(200)
     assert [layer.name for layer in viewer.layers] == ["slow"]
     assert widget.progress.isHidden()
-    gate.waits = False
     compare(widget, qtbot)
     assert len(viewer.layers) == 3
 
 
-def test_work_ends_with_its_layer(viewer, widget, gate, qtbot):
-    layer = start_at_the_gate(viewer, widget, gate, qtbot)
-    viewer.layers.remove(layer)
-    gate.opened.set()
+def test_work_ends_with_its_layer(viewer, widget, slow, gate, qtbot):
+    viewer.layers.remove(slow)
+    gate.open()
     qtbot.wait(200)
     assert len(viewer.layers) == 0
     assert "Compare" in widget.button.text()
 
 
-def test_work_ends_with_the_dock(viewer, widget, gate, qtbot):
-    start_at_the_gate(viewer, widget, gate, qtbot)
+@pytest.mark.in_window
+def test_work_ends_with_the_dock(viewer, widget, slow, gate, qtbot):
     viewer.window.remove_dock_widget(widget)
-    gate.opened.set()
+    gate.open()
     qtbot.wait(200)
     assert [layer.name for layer in viewer.layers] == ["slow"]
     viewer.add_image(np.zeros((3, 8, 8)))  # Nothing listens any more.
 
 
-def test_napari_can_be_closed_while_it_works(viewer, widget, gate, qtbot):
-    start_at_the_gate(viewer, widget, gate, qtbot)
-    gate.waits = False
-    gate.opened.set()
+def test_work_may_end_after_its_window_was_closed(widget, slow, gate, qtbot):
+    # As it happens to docks; what touches them then ends the test.
+    widget.deleteLater()
+    qtbot.wait(100)
+    gate.open()
+    qtbot.wait(200)
+
+
+@pytest.mark.in_window
+def test_napari_can_be_closed_while_it_works(viewer, slow, gate, qtbot):
+    gate.open()
     viewer.close()
     qtbot.wait(200)
 
@@ -285,7 +263,12 @@ def test_images_lie_side_by_side_and_are_changed_together(
 
 
 @pytest.mark.parametrize(
-    ("view", "end"), [("side_by_side", "done"), ("swipe", "close"), ("blink", "done")]
+    ("view", "end"),
+    [
+        ("side_by_side", "done"),
+        pytest.param("swipe", "close", marks=pytest.mark.in_window),
+        ("blink", "done"),
+    ],
 )
 def test_the_viewer_is_as_before_afterwards(
     viewer, widget, qtbot, result_layers, end, view
@@ -311,6 +294,7 @@ def test_the_viewer_is_as_before_afterwards(
     assert len(viewer.layers) == 7  # The two new images stay, hidden.
 
 
+@pytest.mark.in_window
 def test_the_divider_uncovers_one_image_and_covers_the_other(
     viewer, widget, qtbot, result_layers
 ):

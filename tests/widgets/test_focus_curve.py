@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from napari.utils.interactions import (
-    mouse_move_callbacks,
-    mouse_press_callbacks,
-    mouse_release_callbacks,
-)
 from qtpy.QtCore import QPointF, Qt
 
 from napari_ips import FuseConfig, fuse_stack
@@ -25,7 +19,7 @@ _WAIT = 20_000
 
 @pytest.fixture
 def opened(viewer: Any, qtbot: Any) -> Callable[[], FocusCurve]:
-    """Return what opens the dock; on its own, for the viewer of the tests is hidden."""
+    """Return what opens the dock; on its own, for windows of the tests are hidden."""
 
     def show() -> FocusCurve:
         widget = FocusCurve(viewer)
@@ -41,26 +35,28 @@ def dock(stack_layer: Any, opened: Callable[[], FocusCurve]) -> FocusCurve:
     return opened()
 
 
-def click(viewer: Any, y: int, x: int, drag: int = 0, **changed: Any) -> None:
-    """Press and release the mouse over a pixel of `stack_layer`."""
-    viewer = viewer.__wrapped__
-    world = (*viewer.dims.point[:-2], y * 0.5, x * 0.5)
-    event = SimpleNamespace(
-        type="mouse_press",
-        button=1,
-        modifiers=[],
-        handled=False,
-        is_dragging=False,
-        position=world,
-        pos=(20, 30),
-        dims_displayed=list(viewer.dims.displayed),
-    )
-    event.__dict__.update(changed)
-    mouse_press_callbacks(viewer, event)
-    event.type, event.pos, event.is_dragging = "mouse_move", (20 + drag, 30), True
-    mouse_move_callbacks(viewer, event)
-    event.type = "mouse_release"
-    mouse_release_callbacks(viewer, event)
+@pytest.fixture
+def click(viewer: Any, click_at: Callable[..., None]) -> Callable[..., None]:
+    """Return what clicks on a pixel of `stack_layer`."""
+
+    def click(y: int, x: int, **changed: Any) -> None:
+        click_at((*viewer.dims.point[:-2], y * 0.5, x * 0.5), **changed)
+
+    return click
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch, gate: Any) -> Any:
+    """Hold all work at a gate, before a stack is measured."""
+    known = core.prepare
+
+    def slow(*args: Any) -> Any:
+        gate.wait()
+        return known(*args)
+
+    monkeypatch.setattr(core, "prepare", slow)
+    gate.close()
+    return gate
 
 
 def plotted(dock: FocusCurve) -> tuple[np.ndarray, np.ndarray]:
@@ -71,10 +67,11 @@ def has_answer(dock: FocusCurve, words: str) -> Callable[[], bool]:
     return lambda: words in dock.text.text() and not dock._finder.busy
 
 
-def test_a_click_plots_the_curve_that_decides_there(viewer, dock, qtbot, simulated):
+@pytest.mark.in_window
+def test_a_click_plots_the_curve_that_decides_there(viewer, dock, qtbot, simulated, click):
     expected = fuse_stack(simulated.stack, config=FuseConfig())
     for y, x in [(20, 40), (50, 3)]:
-        click(viewer, y, x)
+        click(y, x)
         qtbot.waitUntil(has_answer(dock, f"Pixel y {y}, x {x}"), timeout=_WAIT)
         slices, evidence = plotted(dock)
         assert slices.tolist() == [0, 1, 2, 3, 4, 5]
@@ -84,8 +81,8 @@ def test_a_click_plots_the_curve_that_decides_there(viewer, dock, qtbot, simulat
         assert f"z {expected.depth[y, x] * 2:.4g} µm" in dock.text.text()
 
 
-def test_the_picked_place_is_marked_while_the_dock_is_open(viewer, dock, qtbot):
-    click(viewer, 20, 40)
+def test_the_picked_place_is_marked_while_the_dock_is_open(viewer, dock, qtbot, click):
+    click(20, 40)
     marker = viewer.layers["picked place"]
     assert np.allclose(marker.data, [[10, 20]])
     assert viewer.layers.selection.active.name == "cells"
@@ -94,28 +91,28 @@ def test_the_picked_place_is_marked_while_the_dock_is_open(viewer, dock, qtbot):
     qtbot.waitUntil(has_answer(dock, "± 3"), timeout=_WAIT)
     dock.hide()
     assert [layer.name for layer in viewer.layers] == ["cells"]
-    click(viewer, 5, 5)
+    click(5, 5)
     assert not dock._finder.busy
     dock.show()
     assert "picked place" in viewer.layers
 
 
-def test_dragging_painting_and_other_buttons_pick_nothing(viewer, dock):
-    click(viewer, 20, 40, drag=30)
-    click(viewer, 20, 40, button=2)
-    click(viewer, 200, 400)
+def test_dragging_painting_and_other_buttons_pick_nothing(viewer, dock, click):
+    click(20, 40, drag=30)
+    click(20, 40, button=2)
+    click(200, 400)
     dock.pick.setChecked(False)
-    click(viewer, 20, 40)
+    click(20, 40)
     dock.pick.setChecked(True)
     shapes = viewer.add_shapes(ndim=2)
     shapes.mode = "add_rectangle"
-    click(viewer, 20, 40)
+    click(20, 40)
     assert not dock._finder.busy
     assert "picked place" not in viewer.layers
 
 
-def test_the_plot_and_the_slider_follow_each_other(viewer, dock, qtbot):
-    click(viewer, 20, 40)
+def test_the_plot_and_the_slider_follow_each_other(viewer, dock, qtbot, click):
+    click(20, 40)
     qtbot.waitUntil(has_answer(dock, "sharpest"), timeout=_WAIT)
     viewer.dims.set_current_step(0, 1)
     assert dock.plot._current.value() == 1
@@ -132,6 +129,7 @@ def test_the_plot_and_the_slider_follow_each_other(viewer, dock, qtbot):
     assert dock.plot._current.value() == 3
 
 
+@pytest.mark.in_window
 def test_the_best_slice_of_view_and_shape_is_shown(viewer, dock, qtbot, simulated):
     viewer.scene.camera.zoom = 1000
     for y, x in [(2, 2), (60, 60)]:
@@ -154,7 +152,7 @@ def test_the_best_slice_of_view_and_shape_is_shown(viewer, dock, qtbot, simulate
 
 
 def test_a_result_is_explained_with_the_settings_of_its_run(
-    viewer, result_layers, opened, qtbot, simulated
+    viewer, result_layers, opened, qtbot, simulated, click
 ):
     dock = opened()
     for layer in result_layers.values():
@@ -164,52 +162,34 @@ def test_a_result_is_explained_with_the_settings_of_its_run(
         }
     viewer.layers.selection.active = result_layers["depth"]
     assert dock.stack_name.text() == "Stack: cells"
-    click(viewer, 30, 30)
+    click(30, 30)
     qtbot.waitUntil(has_answer(dock, "Pixel y 30"), timeout=_WAIT)
     expected = fuse_stack(simulated.stack[1:5], config=FuseConfig(strategy="fold"))
     assert plotted(dock)[0].tolist() == [1, 2, 3, 4]
     assert f"sharpest in slice {expected.index[30, 30] + 1}," in dock.text.text()
 
 
-def test_the_last_click_wins(viewer, dock, qtbot, monkeypatch):
-    begun, go_on = threading.Event(), threading.Event()
-    known = core.prepare
-
-    def slow(*args: Any) -> Any:
-        begun.set()
-        go_on.wait(10)
-        return known(*args)
-
-    monkeypatch.setattr(core, "prepare", slow)
+def test_the_last_click_wins(dock, qtbot, held, click):
     answers: list[str] = []
     dock._finder.answered.connect(lambda answer: answers.append(answer.question.name))
-    click(viewer, 10, 10)
-    qtbot.waitUntil(begun.is_set, timeout=_WAIT)
+    click(10, 10)
+    qtbot.waitUntil(held.reached.is_set, timeout=_WAIT)
     assert dock.progress.isVisible()
-    click(viewer, 20, 20)
-    click(viewer, 30, 30)
-    go_on.set()
+    click(20, 20)
+    click(30, 30)
+    held.open()
     qtbot.waitUntil(has_answer(dock, "Pixel y 30, x 30"), timeout=_WAIT)
     assert answers == ["Pixel y 30, x 30"]
     assert not dock.progress.isVisible()
 
 
 @pytest.mark.parametrize("how", ["cancel", "hide", "remove layer", "close"])
-def test_work_ends_when_it_is_no_longer_wanted(viewer, dock, qtbot, monkeypatch, how):
-    begun, go_on = threading.Event(), threading.Event()
-    known = core.prepare
-
-    def slow(*args: Any) -> Any:
-        begun.set()
-        go_on.wait(10)
-        return known(*args)
-
-    monkeypatch.setattr(core, "prepare", slow)
+def test_work_ends_when_it_is_no_longer_wanted(viewer, dock, qtbot, held, how, click):
     answers: list[Any] = []
     dock._finder.answered.connect(answers.append)
     finder = dock._finder
-    click(viewer, 10, 10)
-    qtbot.waitUntil(begun.is_set, timeout=_WAIT)
+    click(10, 10)
+    qtbot.waitUntil(held.reached.is_set, timeout=_WAIT)
     if how == "cancel":
         dock.cancel.click()
     elif how == "hide":
@@ -220,7 +200,7 @@ def test_work_ends_when_it_is_no_longer_wanted(viewer, dock, qtbot, monkeypatch,
         assert not dock.of_view.isEnabled()
     else:
         dock.close()
-    go_on.set()
+    held.open()
     qtbot.waitUntil(lambda: not finder.busy, timeout=_WAIT)
     assert answers == []
     told = "Select the layer" if how == "remove layer" else "Click into the image"
@@ -241,27 +221,27 @@ def test_layers_that_are_no_stacks_are_told_beforehand(viewer, opened):
     assert "2D" in dock.text.text()
 
 
-def test_another_time_point_is_another_curve(viewer, opened, qtbot, simulated):
+def test_another_time_point_is_another_curve(viewer, opened, qtbot, simulated, click):
     both = np.stack([simulated.stack, simulated.stack[::-1]])
     viewer.add_image(both, scale=(1, 2, 0.5, 0.5), axis_labels=("t", "z", "y", "x"))
     dock = opened()
     viewer.dims.set_current_step(0, 0)
-    click(viewer, 20, 40)
+    click(20, 40)
     qtbot.waitUntil(has_answer(dock, "sharpest"), timeout=_WAIT)
     first = plotted(dock)[1].copy()
     viewer.dims.set_current_step(0, 1)
     assert "Click" in dock.text.text()
-    click(viewer, 20, 40)
+    click(20, 40)
     qtbot.waitUntil(has_answer(dock, "sharpest"), timeout=_WAIT)
     assert plotted(dock)[1].argmax() == 5 - first.argmax()
 
 
-def test_new_pixels_in_a_layer_are_measured_anew(viewer, dock, qtbot, stack_layer):
-    click(viewer, 20, 40)
+def test_new_pixels_in_a_layer_are_measured_anew(viewer, dock, qtbot, stack_layer, click):
+    click(20, 40)
     qtbot.waitUntil(has_answer(dock, "sharpest"), timeout=_WAIT)
     first = plotted(dock)[1].copy()
     stack_layer.data = stack_layer.data[::-1].copy()
-    click(viewer, 20, 40)
+    click(20, 40)
     qtbot.waitUntil(
         lambda: not dock._finder.busy and plotted(dock)[1].argmax() == 5 - first.argmax(),
         timeout=_WAIT,
@@ -278,7 +258,7 @@ def test_new_pixels_in_a_layer_are_measured_anew(viewer, dock, qtbot, stack_laye
     ],
 )
 def test_a_stack_that_is_no_longer_the_fused_one_is_told(
-    viewer, opened, qtbot, simulated, replace, words
+    viewer, opened, qtbot, simulated, replace, words, click
 ):
     data = np.stack([simulated.stack, simulated.stack[::-1]])
     stack = viewer.add_image(data, name="cells", axis_labels=("c", "z", "y", "x"))
@@ -293,23 +273,23 @@ def test_a_stack_that_is_no_longer_the_fused_one_is_told(
     }
     viewer.add_image(data[:, :1], metadata={"napari-ips": told}, scale=(1, 6, 1, 1))
     dock = opened()
-    click(viewer, 20, 40)
+    click(20, 40)
     qtbot.waitUntil(has_answer(dock, "in channel 1: sharpest"), timeout=_WAIT)
     stack.data = replace(data)
     viewer.dims.set_current_step(1, 3)
-    click(viewer, 20, 40)
+    click(20, 40)
     qtbot.waitUntil(has_answer(dock, words), timeout=_WAIT)
     assert plotted(dock)[0] is None
     dock.of_view.click()
     dock.of_shape.click()
 
 
-def test_what_cannot_be_computed_is_told(viewer, result_layers, opened, qtbot):
+def test_what_cannot_be_computed_is_told(viewer, result_layers, opened, qtbot, click):
     dock = opened()
     for layer in result_layers.values():
         layer.metadata["napari-ips"]["settings"] = {"weights": "no such weights"}
     viewer.layers.selection.active = viewer.layers["cells"]
-    click(viewer, 20, 40)
+    click(20, 40)
     qtbot.waitUntil(has_answer(dock, "There are no weights"), timeout=_WAIT)
     assert not dock.progress.isVisible()
     assert plotted(dock)[0] is None

@@ -16,10 +16,8 @@ KEY = "napari-ips"
 
 
 @pytest.fixture
-def widget(viewer, result_layers):
-    dock = RetouchWidget(viewer)
-    viewer.window.add_dock_widget(dock, name="Retouch by slice")
-    return dock
+def widget(viewer, open_dock, result_layers):
+    return open_dock(RetouchWidget(viewer))
 
 
 @pytest.fixture
@@ -46,13 +44,6 @@ def run_of(viewer, stack, axes: str):
     )
 
 
-def opened(viewer):
-    dock = RetouchWidget(viewer)
-    viewer.window.add_dock_widget(dock)
-    dock.edit.click()
-    return dock, viewer.layers["fused retouch"]
-
-
 @pytest.fixture
 def type_name(monkeypatch):
     """Return what answers the next dialogues for a file to save."""
@@ -64,6 +55,7 @@ def type_name(monkeypatch):
     return answer
 
 
+@pytest.mark.in_window
 def test_editing_begins_with_a_brush_and_ends_with_everything_put_back(
     labels, viewer, fused, result_layers, widget, simulated
 ):
@@ -129,7 +121,10 @@ def test_keys_pick_the_slice_under_the_cursor_and_peek(labels, viewer, fused, qt
     assert fused.visible
 
 
-def test_edits_outlive_the_dock_and_the_labels(labels, viewer, widget, fused, simulated):
+@pytest.mark.in_window
+def test_edits_outlive_the_dock_and_the_labels(
+    labels, viewer, widget, fused, simulated, open_dock
+):
     labels.paint((20, 30), 6)
     edited = labels.data.copy()
     viewer.window.remove_dock_widget(widget)
@@ -137,8 +132,7 @@ def test_edits_outlive_the_dock_and_the_labels(labels, viewer, widget, fused, si
     assert fused.data[50, 10] == simulated.stack[5, 50, 10]
     labels.undo()
     viewer.layers.remove(labels.name)
-    again = RetouchWidget(viewer)
-    viewer.window.add_dock_widget(again)
+    again = open_dock(RetouchWidget(viewer))
     assert "retouched" in again.count.text()
     again.edit.click()
     labels = viewer.layers["cells fused retouch"]
@@ -164,11 +158,14 @@ def test_layers_may_go_in_mid_edit(labels, viewer, widget, fused, simulated):
     assert not widget.brush.isEnabled()
 
 
-def test_closing_while_a_lazy_stack_is_read_is_safe(viewer, qtbot, rng):
+@pytest.mark.in_window
+def test_closing_while_a_lazy_stack_is_read_is_safe(viewer, qtbot, rng, open_dock):
     stack = rng.integers(1, 900, (5, 40, 40)).astype(np.uint16)
     slow = da.from_array(stack, chunks=(1, 16, 16)).map_blocks(_slowly, dtype=stack.dtype)
     fused = run_of(viewer, slow, "ZYX")
-    dock, labels = opened(viewer)
+    dock = open_dock(RetouchWidget(viewer))
+    dock.edit.click()
+    labels = viewer.layers["fused retouch"]
     labels.paint((12, 13), 1)
     labels.paint((32, 13), 5)
     viewer.window.remove_dock_widget(dock)

@@ -9,7 +9,6 @@ from weakref import ref
 import dask.array as da
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 from napari.utils.interactions import (
     mouse_move_callbacks,
     mouse_press_callbacks,
@@ -21,12 +20,6 @@ from wrapt import ObjectProxy
 from napari_ips.widgets.retouch.retouching import begin
 
 KEY = "napari-ips"
-
-
-@pytest.fixture
-def viewer():
-    """Without a window."""
-    return ViewerModel()
 
 
 @pytest.fixture
@@ -70,7 +63,7 @@ def test_opening_changes_nothing(labels, fused, simulated):
 def test_the_map_opens_as_labels_coloured_by_slice(labels, result_layers, viewer):
     index = result_layers["index"]
     assert np.array_equal(labels.data, index.data + 1)
-    assert viewer.layers.selection.active is labels
+    assert viewer.layers.selection.active == labels
     assert np.array_equal(labels.scale, index.scale)
     assert labels.units == index.units
     low, high = index.contrast_limits

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
-import dask.array as da
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
@@ -18,9 +16,8 @@ Z_STEP, PIXEL = 2.0, 0.5
 
 
 @pytest.fixture
-def widget(viewer):
-    widget = SurfaceWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="3-D surface")
+def widget(viewer, open_dock):
+    widget = open_dock(SurfaceWidget(viewer))
     widget.fields.smoothing.setValue(0)
     return widget
 
@@ -137,6 +134,7 @@ def test_the_surface_lies_where_the_slices_of_the_stack_lie(
     assert np.array_equal(surface.texture.shape[:2], (64, 64))
 
 
+@pytest.mark.in_window
 def test_it_is_looked_at_in_3d_in_place_of_the_flat_images_and_back(
     widget, viewer, result_layers, qtbot
 ):
@@ -245,33 +243,18 @@ def test_what_goes_wrong_is_told_in_a_line(widget, viewer, qtbot):
     assert widget.show_button.isEnabled()
 
 
-class Gate:
-    """Heights that wait until the gate is opened."""
-
-    def __init__(self):
-        self.opened, self.reached = threading.Event(), threading.Event()
-        heights = da.from_array(np.ones((16, 16), np.float32))
-        self.waits = False
-        self.array = heights.map_blocks(self._wait, dtype=np.float32)
-
-    def _wait(self, block):
-        if self.waits:
-            self.reached.set()
-            assert self.opened.wait(20)
-        return block
-
-
-@pytest.fixture
-def gate():
-    gate = Gate()
-    yield gate
-    gate.opened.set()
-
-
-@pytest.mark.parametrize("end", ["layer", "dock", "viewer"])
+@pytest.mark.parametrize(
+    "end",
+    [
+        "layer",
+        pytest.param("dock", marks=pytest.mark.in_window),
+        pytest.param("viewer", marks=pytest.mark.in_window),
+    ],
+)
 def test_it_can_be_left_in_the_middle_of_the_work(gate, widget, viewer, qtbot, end):
-    layer = viewer.add_image(gate.array, name="slow", contrast_limits=(0, 2))
-    gate.waits = True
+    heights = gate.before(np.ones((16, 16), np.float32))
+    layer = viewer.add_image(heights, name="slow", contrast_limits=(0, 2))
+    gate.close()
     widget.show_button.click()
     qtbot.waitUntil(gate.reached.is_set, timeout=5000)
     if end == "layer":
@@ -280,7 +263,7 @@ def test_it_can_be_left_in_the_middle_of_the_work(gate, widget, viewer, qtbot, e
         viewer.window.remove_dock_widget(widget)
     else:
         viewer.close()
-    gate.opened.set()
+    gate.open()
     qtbot.wait(200)
     if end != "viewer":
         assert not surfaces(viewer)
