@@ -67,6 +67,19 @@ class Config(BaseModel):
         Path(path).write_text(tomli_w.dumps(values), encoding="utf-8")
 
 
+def parse_assignment(assignment: str) -> dict[str, Any]:
+    """Read ``field=value``; a value that is no TOML is taken as text."""
+    field, equals, value = assignment.partition("=")
+    if not equals:
+        raise IPSError(f"{assignment}: write it as FIELD=VALUE.")
+    for text in (value, f"'{value}'"):
+        try:
+            return tomllib.loads(f"{field} = {text}")
+        except tomllib.TOMLDecodeError:
+            continue
+    raise IPSError(f"{assignment}: this is no TOML; write it as FIELD=VALUE.")
+
+
 def _plainly(error: ErrorDetails) -> str:
     """Say in one line which setting is wrong, and what it must be."""
     field = ".".join(str(part) for part in error["loc"])

@@ -39,7 +39,7 @@ def test_help_is_quick():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "fuse", "train", "evaluate", "simulate", "info"]
+    "command", ["demo", "fuse", "train", "benchmark", "simulate", "info"]
 )
 def test_every_help_teaches_by_examples(success, command):
     text = " ".join(success(command, "--help").split())

@@ -22,7 +22,7 @@ def run(*arguments: str | Path) -> str:
     return result.stdout
 
 
-def test_simulate_fuse_and_evaluate(tmp_path):
+def test_simulate_fuse_and_benchmark(tmp_path):
     Image.fromarray(data.coins()[:64, :80]).save(tmp_path / "sharp.png")
     run("simulate", tmp_path / "sharp.png", "-o", tmp_path / "sets" / "one", "--slices", 4)
     stack = tmp_path / "sets" / "one" / "stack.tif"
@@ -35,7 +35,7 @@ def test_simulate_fuse_and_evaluate(tmp_path):
     assert np.array_equal(tifffile.imread(maps["index-map"]), expected.index)
     assert np.array_equal(tifffile.imread(maps["confidence"]), expected.confidence)
     assert np.array_equal(tifffile.imread(maps["depth"]), expected.depth)
-    table = run("evaluate", tmp_path / "sets", "--methods", "ips,ips-hard,ips-raw")
+    table = run("benchmark", tmp_path / "sets", "--methods", "ips,ips-hard,ips-raw")
     assert "ips-raw" in table
 
 

@@ -15,9 +15,9 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_ips.cli.benchmark import benchmark
 from napari_ips.cli.common import Stopped, problem
 from napari_ips.cli.demo import demo
-from napari_ips.cli.evaluate import evaluate
 from napari_ips.cli.fuse import fuse
 from napari_ips.cli.info import info
 from napari_ips.cli.progress import warnings_as_lines
@@ -67,7 +67,7 @@ def _napari_ips(
     """Make one all-in-focus image of a z-stack, with a network that learned by itself."""
 
 
-for _command in (demo, fuse, train, evaluate, simulate, info):
+for _command in (demo, fuse, train, benchmark, simulate, info):
     _epilog = getattr(sys.modules[_command.__module__], "EXAMPLES", None)
     app.command(epilog=_epilog)(_command)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -131,16 +130,13 @@ def fuse_config(
 
 
 def parse_assignment(assignment: str) -> dict[str, Any]:
-    """Read ``field=value``; a value that is no TOML is taken as text."""
-    field, equals, value = assignment.partition("=")
-    if not equals:
-        raise IPSError(f"--set {assignment}: write it as FIELD=VALUE.")
-    for text in (value, f"'{value}'"):
-        try:
-            return tomllib.loads(f"{field} = {text}")
-        except tomllib.TOMLDecodeError:
-            continue
-    raise IPSError(f"--set {assignment}: this is no TOML; write it as FIELD=VALUE.")
+    """Read what was given to ``--set``; see `napari_ips.config.parse_assignment`."""
+    from napari_ips import config
+
+    try:
+        return config.parse_assignment(assignment)
+    except IPSError as error:
+        raise IPSError(f"--set {error}") from error
 
 
 def check_output(option: str, path: Path, suffix: str, *, overwrite: bool) -> None:

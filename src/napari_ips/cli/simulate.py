@@ -25,7 +25,7 @@ Fluorescence with haze and noise:
 [cyan]napari-ips simulate cells.tif -o stacks/cells --relief cells --layering additive
 --noise 0.02[/]
 
-Then: [cyan]napari-ips evaluate stacks/[/]
+Then: [cyan]napari-ips benchmark stacks/[/]
 """
 
 
