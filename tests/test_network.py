@@ -101,6 +101,28 @@ def test_the_global_branch_sees_far_and_the_local_one_near():
     assert torch.equal(local_only(a, a)[far], local_only(changed, a)[far])
 
 
+@pytest.mark.parametrize(
+    ("absent", "present"),
+    [({"mamba_blocks": 0}, "local_branch"), ({"local_blocks": 0}, "global_branch")],
+)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_without_a_branch_all_goes_through_the_other(absent, present, stride):
+    """So the images no longer matter once the other one is silenced."""
+    net = network(global_stride=stride, **absent)
+    sources, others = torch.rand((2, 2, 1, 1, 20, 20))
+    assert not torch.equal(net(*sources), net(*others))
+    net(*sources).sum().backward()
+    assert [name for name, p in net.named_parameters() if p.grad is None] == []
+    branch = getattr(net, present)
+    branch.register_forward_hook(lambda *args: torch.zeros_like(args[-1]))
+    torch.testing.assert_close(net(*sources), net(*others), atol=0, rtol=0)
+
+
+def test_a_network_without_any_branch_is_refused():
+    with pytest.raises(IPSError, match="both 0"):
+        network(local_blocks=0, mamba_blocks=0)
+
+
 def test_the_default_has_12_mamba_blocks_beside_3_resblocks():
     net = CrossImageFusionNetwork()
     assert len(net.global_branch.blocks) == 12

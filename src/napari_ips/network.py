@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_ips.config import NetworkConfig
+from napari_ips.errors import IPSError
 from napari_ips.scan import fuses_blocks, infers_on_cpu, selective_scan
 from napari_ips.scan.conv import causal_conv1d
 
@@ -142,7 +143,7 @@ class GlobalBranch(nn.Module):
         self.blocks = nn.ModuleList(MambaBlock(config) for _ in range(config.mamba_blocks))
         self.down: nn.Module = nn.Identity()
         self.up: nn.Module = nn.Identity()
-        if stride > 1:
+        if stride > 1 and config.mamba_blocks:
             self.down = nn.Conv2d(d_model, d_model, stride, stride)
             self.up = nn.ConvTranspose2d(d_model, d_model, stride, stride)
 
@@ -172,7 +173,8 @@ class CrossImageFusionNetwork(nn.Module):
     width : int
         Feature channels per source image; both branches work on twice as many.
     local_blocks, mamba_blocks : int
-        Depth of the local and of the global branch.
+        Depth of the local and of the global branch. With 0 there is no such branch, and
+        nothing goes around the other one (the ablations of Table IV).
     d_state, d_conv, expand : int
         Of the Mamba layers, see `Mamba`.
     output : {"selection", "image"}
@@ -187,7 +189,7 @@ class CrossImageFusionNetwork(nn.Module):
     Raises
     ------
     IPSError
-        If a value is out of range.
+        If a value is out of range, or there is neither branch.
     """
 
     def __init__(
@@ -216,6 +218,9 @@ class CrossImageFusionNetwork(nn.Module):
             global_stride=global_stride,
             unshuffle=unshuffle,
         )
+        branches = (config.local_blocks > 0) + (config.mamba_blocks > 0)
+        if branches == 0:
+            raise IPSError("local_blocks and mamba_blocks are both 0; give one of them.")
         both = 2 * width
         area = config.unshuffle**2
         outputs = area * (config.in_channels if config.output == "image" else 1)
@@ -229,7 +234,9 @@ class CrossImageFusionNetwork(nn.Module):
         )
         self.global_branch = GlobalBranch(config)
         self.reconstruction = nn.Sequential(
-            nn.Conv2d(2 * both, both, 3, padding=1), nn.ReLU(), nn.Conv2d(both, outputs, 1)
+            nn.Conv2d(branches * both, both, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(both, outputs, 1),
         )
 
     @classmethod
@@ -278,20 +285,25 @@ class CrossImageFusionNetwork(nn.Module):
         padding = (0, -width % stride, 0, -height % stride)
         if any(padding):
             features = F.pad(features, padding, mode="replicate")
-        hidden = self._joined(features, self.global_branch(features))
+        hidden = self._joined(features)
         raw: Tensor = self.reconstruction[-1](hidden)[..., :height, :width]
         return F.pixel_shuffle(raw, self.config.unshuffle)
 
-    def _joined(self, features: Tensor, maps: Tensor) -> Tensor:
-        """Join the local branch of the features with the maps of the global one."""
+    def _joined(self, features: Tensor) -> Tensor:
+        """Send features through the branches, and join what comes out."""
         join, rectify, _ = self.reconstruction
-        if infers_on_cpu(features):
+        local, wide = self.config.local_blocks > 0, self.config.mamba_blocks > 0
+        if local and wide and infers_on_cpu(features):
             from napari_ips import winograd
 
             if winograd.fits(features.shape[1]):
                 convs = [m for m in self.local_branch.modules() if isinstance(m, nn.Conv2d)]
-                return winograd.join(features, maps, convs, cast(nn.Conv2d, join))
-        out: Tensor = rectify(join(torch.cat([self.local_branch(features), maps], dim=1)))
+                wide_maps = self.global_branch(features)
+                return winograd.join(features, wide_maps, convs, cast(nn.Conv2d, join))
+        maps = [self.local_branch(features)] if local else []
+        if wide:
+            maps.append(self.global_branch(features))
+        out: Tensor = rectify(join(torch.cat(maps, dim=1)))
         return out
 
     def forward(self, source1: Tensor, source2: Tensor) -> Tensor:
