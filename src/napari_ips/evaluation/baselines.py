@@ -40,13 +40,13 @@ class Selection:
 
 def max_projection(stack: Array) -> Array:
     """Brightest value of every pixel (and channel) over the slices."""
-    projection: Array = _checked(stack).max(axis=0)
+    projection: Array = checked(stack).max(axis=0)
     return projection
 
 
 def mean_projection(stack: Array) -> Array:
     """Mean of every pixel over the slices, rounded if the stack is of integers."""
-    return rounded(_checked(stack).mean(axis=0, dtype=np.float64), stack.dtype)
+    return rounded(checked(stack).mean(axis=0, dtype=np.float64), stack.dtype)
 
 
 def best_single_slice(stack: Array, truth: Array | None = None) -> Selection:
@@ -64,7 +64,7 @@ def best_single_slice(stack: Array, truth: Array | None = None) -> Selection:
     """
     scores = [
         _sharpness(part) if truth is None else -_squared_error(part, truth)
-        for part in _checked(stack)
+        for part in checked(stack)
     ]
     best = int(np.argmax(scores))
     index = np.full(stack.shape[1:3], best, np.uint16)
@@ -110,7 +110,7 @@ def window_energy(
             "The window must be larger than 0 pixels and the prefilter not negative "
             f"(got {window} and {prefilter})."
         )
-    index = np.zeros(_checked(stack).shape[1:3], np.uint16)
+    index = np.zeros(checked(stack).shape[1:3], np.uint16)
     largest = np.full(index.shape, -np.inf, np.float32)
     for number, part in enumerate(stack):
         energy = detail(part, window, shape, prefilter)
@@ -126,6 +126,15 @@ def rounded(mean: Array, dtype: np.dtype[Any]) -> Array:
     return whole.astype(dtype)
 
 
+def checked(stack: Array) -> Array:
+    """Return a stack if it has the shape of one and is not empty, else raise IPSError."""
+    if stack.ndim not in (3, 4) or 0 in stack.shape:
+        raise IPSError(
+            f"A stack has the shape (Z, Y, X) or (Z, Y, X, C), not {stack.shape}."
+        )
+    return stack
+
+
 def detail(image: Array, window: float, shape: Window, prefilter: float) -> Array:
     """Return the windowed sum-modified Laplacian (Y, X) of an image (Y, X[, C])."""
     smooth = ndimage.gaussian_filter(grey(image).astype(np.float32), prefilter)
@@ -139,14 +148,6 @@ def squared_laplacian(image: Array) -> NDArray[np.float64]:
     """
     slope: NDArray[np.float64] = ndimage.laplace(grey(image).astype(np.float64))
     return np.square(np.where(np.isfinite(slope), slope, 0))
-
-
-def _checked(stack: Array) -> Array:
-    if stack.ndim not in (3, 4) or 0 in stack.shape:
-        raise IPSError(
-            f"A stack has the shape (Z, Y, X) or (Z, Y, X, C), not {stack.shape}."
-        )
-    return stack
 
 
 def _modified_laplacian(image: NDArray[np.float32]) -> NDArray[np.float32]:
