@@ -15,8 +15,7 @@ from samples import SHARP, halves, put_pairs
 
 # Reads what it is given with other libraries than those that wrote it.
 READ = """
-import sys, pathlib, numpy as np, tifffile, imagecodecs
-source, target = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+import numpy as np, tifffile, imagecodecs
 def read(path):
     if path.suffix == ".png":
         return imagecodecs.png_decode(path.read_bytes())
@@ -26,15 +25,20 @@ if source.is_dir():
 else:
     slices = read(source)
 """
+WRITE = READ + (
+    "write = tifffile.imwrite if target.suffix == '.tif' else imagecodecs.imwrite\n"
+    "write(target, {})"
+)
 
 
 @pytest.fixture
 def program(tmp_path):
-    """Write a program that has `slices` and `target`; return the words that run it."""
+    """Write a program that knows `source` and `target`; return the words that run it."""
 
     def write(body, arguments="{input} {output}"):
         path = tmp_path / "a program.py"
-        path.write_text(READ + body)
+        head = "import sys, pathlib; source, target = map(pathlib.Path, sys.argv[1:])\n"
+        path.write_text(head + body)
         return f"theirs={sys.executable} '{path}' {arguments}"
 
     return write
@@ -51,18 +55,23 @@ def fuse(text, slices, **options):
     return method(scene(slices))
 
 
-WRITE = "(tifffile.imwrite if target.suffix == '.tif' else imagecodecs.imwrite)"
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-@pytest.mark.parametrize("colours", [(), (3,)])
-@pytest.mark.parametrize("source", ["{input}", "{stack}"])
+@pytest.mark.parametrize(
+    ("dtype", "colours", "source"),
+    [
+        ("uint8", (), "{input}"),
+        ("uint16", (), "{input}"),
+        ("uint16", (3,), "{input}"),
+        ("float32", (), "{input}"),
+        ("uint16", (), "{stack}"),
+        ("uint8", (3,), "{stack}"),
+    ],
+)
 def test_programs_get_the_slices_as_they_are(program, dtype, colours, source):
     rng = np.random.default_rng(1)
     slices = rng.integers(0, 255, (12, 9, 11, *colours)).astype(dtype)
     if dtype == "uint16":
         slices *= 200
-    last = program(f"{WRITE}(target, slices[-1])", f"{source} {{output}}")
+    last = program(WRITE.format("slices[-1]"), f"{source} {{output}}")
     fused = fuse(last, slices)
     assert fused.image.dtype == dtype
     np.testing.assert_array_equal(fused.image, slices[-1])
@@ -71,7 +80,7 @@ def test_programs_get_the_slices_as_they_are(program, dtype, colours, source):
 
 def test_program_that_names_its_image_itself(program):
     body = "tifffile.imwrite(target / 'a b.tif', slices[0]); (target / 'log.txt').touch()"
-    fused = fuse(program(body, "{input} {output_dir}"), np.stack(halves(SHARP)))
+    fused = fuse(program(READ + body, "{input} {output_dir}"), np.stack(halves(SHARP)))
     np.testing.assert_array_equal(fused.image, halves(SHARP)[0])
 
 
@@ -85,29 +94,29 @@ def test_programs_that_fail_are_told_in_a_line(program):
         return str(caught.value)
 
     said = failure("print('x' * 999, 'no\\n lens', file=sys.stderr); sys.exit(3)")
-    assert said.startswith("theirs failed with code 3: x")
+    assert said.startswith("theirs failed with code 3: ...xxx")
     assert said.endswith("no lens")
     assert len(said) < 400
     assert failure("sys.exit(4)") == "theirs failed with code 4 and printed nothing."
     assert failure("print('done')") == "theirs wrote no image: done"
-    two = "[tifffile.imwrite(target / f'{n}.tif', slices[0]) for n in range(2)]"
+    two = "[(target / f'{n}.tif').touch() for n in range(2)]"
     assert "wrote 2 images" in failure(two, "{input} {output_dir}")
-    small = "imagecodecs.imwrite(target, slices[0][1:])"
-    assert "has the shape (47, 60) and should have (48, 60)" in failure(small)
+    small = failure(WRITE.format("slices[0][1:]"))
+    assert "has the shape (47, 60) and should have (48, 60)" in small
 
 
 def test_slow_programs_are_stopped_with_what_they_started(program, tmp_path):
     mark = tmp_path / "mark"
     body = (
         "import subprocess, time; print('busy', flush=True)\n"
-        f'late = \'import time; time.sleep(4); open(r"{mark}", "w")\'\n'
+        f'late = \'import time; time.sleep(3); open(r"{mark}", "w")\'\n'
         "subprocess.Popen([sys.executable, '-c', late])\n"
         "time.sleep(60)"
     )
-    # Long enough for the start of Python and NumPy on a busy machine.
-    with pytest.raises(IPSError, match="theirs took more than 3 s"):
-        fuse(program(body), np.stack(halves(SHARP)), timeout=3)
-    time.sleep(4.5)
+    # Long enough for the start of Python on a busy machine.
+    with pytest.raises(IPSError, match="theirs took more than 2 s"):
+        fuse(program(body), np.stack(halves(SHARP)), timeout=2)
+    time.sleep(3)
     assert not mark.exists()
 
 

@@ -51,52 +51,11 @@ def simulate(success, tmp_path):
     return run_command
 
 
-def test_simulated_stack_can_be_measured(success, simulate, tmp_path):
+def test_simulated_stack_is_written(simulate, tmp_path):
     told = json.loads(simulate("--relief", "tilt", "--json"))
     assert told["shape"] == [4, 48, 60]
     folder = tmp_path / "stacks" / "one"
     np.testing.assert_array_equal(read_image(folder / "truth.tif"), SHARP)
-    options = ["--methods", "window-energy, mean", "--json"]
-    told = json.loads(success("benchmark", tmp_path / "stacks", *options))
-    selected, mean = told["means"]
-    assert (selected["method"], selected["dataset"]) == ("window-energy", "stacks")
-    assert selected["psnr"] > mean["psnr"]
-    assert selected["height_error"] < 1.0
-    assert "height_error" not in mean
-    assert [row["method"] for row in told["rows"]] == ["window-energy", "mean"]
-
-
-def test_benchmark_prints_a_table(success, simulate, tmp_path):
-    simulate()
-    text = success("benchmark", tmp_path / "stacks", "--methods", "max,best-slice")
-    assert "best-slice" in text
-    assert "PSNR" in text
-
-
-def test_identical_images_are_inf_in_table_and_json(success, tmp_path):
-    for part in ("A", "B", "GT"):
-        (tmp_path / part).mkdir()
-        write_image(tmp_path / part / "x.png", SHARP)
-    assert " inf " in success("benchmark", tmp_path, "--methods", "mean")
-    out = success("benchmark", tmp_path, "--methods", "mean", "--json")
-    told = json.loads(out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
-    assert told["rows"][0]["psnr"] == "inf"
-
-
-def test_benchmark_failures(failure, simulate, tmp_path):
-    assert "is not a folder" in failure("benchmark", tmp_path / "none")
-    simulate()
-    folder = tmp_path / "stacks"
-    assert "Unknown method: foo" in failure("benchmark", folder, "--methods", "foo")
-    assert "--channel" in failure("benchmark", folder, "--channel", "red")
-    assert "--reference" in failure("benchmark", folder, "--reference", "ips-raw")
-    twice = ["--methods", "max", "--fused", f"max={tmp_path}"]
-    assert "there is no one.png" in failure("benchmark", folder, *twice)
-    write_image(tmp_path / "one.png", SHARP)
-    assert "two methods max" in failure("benchmark", folder, *twice)
-    assert "no program" in failure(
-        "benchmark", folder, "--command", "x=y- {input} {output}"
-    )
 
 
 def test_simulate_failures(failure, simulate, tmp_path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,20 +13,24 @@ import typer
 from napari_ips.cli.common import (
     DeviceOption,
     JsonFlag,
+    Stopped,
     WeightsOption,
+    aside,
     fuse_config,
     human,
     note,
+    overwrite_flag,
     print_json,
 )
 from napari_ips.cli.progress import progress_bar
 from napari_ips.errors import IPSError
 
 if TYPE_CHECKING:
-    from napari_ips.evaluation.benchmark import Row
+    from napari_ips.config import FuseConfig
+    from napari_ips.evaluation.benchmark import Mean, Row
     from napari_ips.evaluation.datasets import Sample
     from napari_ips.evaluation.methods import Method
-    from napari_ips.evaluation.tables import Table
+    from napari_ips.evaluation.record import Record
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -45,10 +50,12 @@ Your own weights against the shipped ones:
 [cyan]napari-ips benchmark data/ --methods ips,ips:weights=mine.safetensors[/]
 """
 
+_LONGEST_NAME = 32
 CHOICE, EXTERNAL, REPORT = "What is compared", "Methods from elsewhere", "Report"
 
 
 def benchmark(
+    context: typer.Context,
     folder: Annotated[
         Path,
         typer.Argument(
@@ -139,6 +146,35 @@ def benchmark(
             rich_help_panel=REPORT,
         ),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="A folder to write to: tables, all figures, images, report.html.",
+            show_default=False,
+            rich_help_panel=REPORT,
+        ),
+    ] = None,
+    pictures: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="So many samples of each data set are shown in the report, those on which "
+            "the first method is worst.",
+            rich_help_panel=REPORT,
+        ),
+    ] = 3,
+    show: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SAMPLE,SAMPLE...",
+            help="Show these in the report instead.",
+            show_default=False,
+            rich_help_panel=REPORT,
+        ),
+    ] = None,
+    overwrite: Annotated[bool, overwrite_flag(REPORT)] = False,
     json: JsonFlag = False,
 ) -> None:
     """Compare methods of fusion by the truth, or else by their sources, and by time.
@@ -151,93 +187,151 @@ def benchmark(
     settings = fuse_config(config, weights=weights, device=device)
 
     from napari_ips.evaluation import benchmark as evaluation
-    from napari_ips.evaluation import significance
     from napari_ips.evaluation.datasets import find_samples
-    from napari_ips.evaluation.measures import parse_measures
-    from napari_ips.evaluation.methods import DEFAULT_METHODS, parse_methods
-    from napari_ips.evaluation.tables import mean_tables
+    from napari_ips.evaluation.measures import columns, parse_measures
+    from napari_ips.evaluation.record import Record
+    from napari_ips.evaluation.report import write_report
+    from napari_ips.evaluation.report_pictures import choose, draw_all
+    from napari_ips.evaluation.significance import compare
 
     samples = evaluation.first_of_each(find_samples(folder), limit)
-    own = methods or (() if command or fused else DEFAULT_METHODS)
-    chosen = parse_methods(own, settings)
-    _add_external(chosen, command or (), timeout, fused or (), samples)
+    shown = _named(samples, show)
+    chosen = _methods(methods, command, timeout, fused, settings, samples)
     first = reference or next(iter(chosen))
     if first not in chosen:
         raise IPSError(f"--reference {first}: it is none of {', '.join(chosen)}.")
     wanted = parse_measures(measures) if measures else None
-    rows: list[Row] = []
-    with progress_bar("Benchmark") as callback:
-        for row in evaluation.run(
-            samples,
-            chosen,
-            measures=wanted,
-            channel=channel,  # type: ignore[arg-type]
-            callback=callback,
-        ):
-            rows.append(row)
-    means = evaluation.means(rows)
-    compared = significance.compare(rows, first)
+    asked = _asked(context, settings)
+    record = None
+    if output:
+        names = columns(samples, wanted)
+        record = Record(output, list(chosen), names, asked, overwrite=overwrite)
+    rows = _run(samples, chosen, wanted, channel, record)
+    means, compared = evaluation.means(rows), compare(rows, first)
+    if record:
+        if shown is None:
+            shown = choose(samples, rows, first, pictures)
+        sheets = draw_all(shown, rows, first, record)
+        with aside().status("Drawing the report"):
+            write_report(record.folder, means, compared, rows, sheets, asked)
     if json:
-        told = {
-            "channel": channel,
-            "means": [_flat(mean) for mean in means],
-            "significance": [asdict(one) for one in compared],
-            "rows": [_flat(row) for row in rows],
-        }
-        print_json(told)
+        print_json(
+            {
+                "channel": channel,
+                "means": [evaluation.flat(mean) for mean in means],
+                "significance": [asdict(one) for one in compared],
+                "rows": [evaluation.flat(row) for row in rows],
+            }
+        )
     else:
-        _show(mean_tables(means), channel)
+        _print(means, channel)
+        if output:
+            note(f"Look at {output / 'report.html'}; everything else is beside it.")
     _complain(rows)
 
 
-def _add_external(
-    methods: dict[str, Method],
-    commands: Sequence[str],
-    timeout: float,
-    folders: Sequence[str],
-    samples: Sequence[Sample],
-) -> None:
-    from napari_ips.evaluation.external import parse_command, parse_fused
+def _named(samples: Sequence[Sample], names: str | None) -> list[Sample] | None:
+    """Find the samples that are to be shown."""
+    if names is None:
+        return None
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if all(sample.name != name for sample in samples):
+            raise IPSError(f"--show {name}: there is no such sample among those measured.")
+    return [sample for sample in samples if sample.name in wanted]
 
-    found = [parse_command(text, timeout) for text in commands]
-    found += [parse_fused(text, samples) for text in folders]
+
+def _methods(
+    names: Sequence[str] | None,
+    commands: Sequence[str] | None,
+    timeout: float,
+    folders: Sequence[str] | None,
+    settings: FuseConfig,
+    samples: Sequence[Sample],
+) -> dict[str, Method]:
+    from napari_ips.evaluation.external import parse_command, parse_fused
+    from napari_ips.evaluation.methods import DEFAULT_METHODS, parse_methods
+
+    found = [parse_command(text, timeout) for text in commands or ()]
+    found += [parse_fused(text, samples) for text in folders or ()]
+    methods = parse_methods(names or (() if found else DEFAULT_METHODS), settings)
     for name, method in found:
         if name in methods:
             raise IPSError(f"There are two methods {name}; give one another name.")
         methods[name] = method
+    return methods
 
 
-def _flat(item: Any) -> dict[str, Any]:
-    values: dict[str, Any] = asdict(item)
-    figures: dict[str, float] = values.pop("figures")
-    return values | figures
+def _asked(context: typer.Context, settings: FuseConfig) -> dict[str, Any]:
+    """Say what a report is of, so that it can be repeated."""
+    from napari_ips import __version__
+
+    return {
+        "napari-ips": __version__,
+        "platform": platform.platform(),
+        "options": context.params,
+        "settings of the fusion": settings.model_dump(mode="json"),
+    }
 
 
-def _show(tables: Sequence[Table], channel: str) -> None:
+def _run(
+    samples: Sequence[Sample],
+    methods: Mapping[str, Method],
+    measures: Sequence[str] | None,
+    channel: str,
+    record: Record | None,
+) -> list[Row]:
+    from napari_ips.evaluation import benchmark as evaluation
+
+    rows: list[Row] = []
+    try:
+        with progress_bar("Benchmark") as callback:
+            for row in evaluation.run(
+                samples,
+                methods,
+                measures=measures,
+                channel=channel,  # type: ignore[arg-type]
+                keep=record.keep if record else None,
+                callback=callback,
+            ):
+                rows.append(row)
+                if record:
+                    record.add(row)
+    except KeyboardInterrupt:
+        if record is None:
+            raise
+        raise Stopped(f"Stopped; what was measured so far is in {record.folder}.") from None
+    return rows
+
+
+def _print(means: Sequence[Mean], channel: str) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
-    from rich.table import Table as Printed
+    from rich.measure import Measurement
+    from rich.table import Table
 
-    from napari_ips.evaluation.tables import LEGEND
+    from napari_ips.evaluation.tables import LEGEND, mean_tables
 
-    for table in tables:
-        printed = Printed(
-            title=f"{escape(table.title)}: means ({channel})",
-            title_justify="left",
-            box=SIMPLE_HEAD,
+    console = human()
+    for table in mean_tables(means):
+        title = f"{escape(table.title)}: means ({channel})"
+        printed = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+        # Not even a narrow terminal may cut off a figure; long names are folded.
+        longest = max(len(row[0]) for row in table.rows)
+        printed.add_column(
+            table.columns[0], overflow="fold", min_width=min(longest, _LONGEST_NAME)
         )
-        for number, column in enumerate(table.columns):
-            if number == 0:
-                printed.add_column(column, overflow="fold")
-            else:
-                printed.add_column(column, justify="right", no_wrap=True)
+        for column in table.columns[1:]:
+            printed.add_column(column, justify="right", no_wrap=True)
         for line, row in enumerate(table.rows):
             cells = (
                 f"[bold]{escape(cell)}[/]" if (line, column) in table.best else escape(cell)
                 for column, cell in enumerate(row)
             )
             printed.add_row(*cells)
-        human().print(printed)
+        least = Measurement.get(console, console.options, printed).minimum
+        console.width = max(console.width, least)
+        console.print(printed)
     note(LEGEND)
 
 

@@ -143,15 +143,16 @@ def _draw(
     figures: Figures,
 ) -> None:
     from napari_ips.cli import panel
+    from napari_ips.evaluation.colours import displayed
     from napari_ips.files import written_whole
 
     count = len(scene.stack)
     tiles = [
-        panel.Tile(panel.displayed(scene.stack[number], 0, 255), f"Slice {number}")
+        panel.Tile(displayed(scene.stack[number], 0, 255), f"Slice {number}")
         for number in (0, count // 3, 2 * count // 3, count - 1)
     ]
     for name, title in (("max projection", "Max projection"), ("fused", "Fused")):
-        pixels = panel.displayed(images[name], 0, 255)
+        pixels = displayed(images[name], 0, 255)
         caption = "PSNR {psnr:.1f} dB   SSIM {ssim:.3f}".format(**figures[name])
         tiles.append(panel.Tile(pixels, title, caption, strong=name == "fused"))
     tiles += _maps(scene, result)
@@ -168,7 +169,8 @@ def _draw(
 def _maps(scene: SimulatedStack, result: FusionResult) -> list[Tile]:
     import numpy as np
 
-    from napari_ips.cli.panel import MAGMA, VIRIDIS, Scale, Tile, coloured
+    from napari_ips.cli.panel import Scale, Tile
+    from napari_ips.evaluation.colours import MAGMA, VIRIDIS, coloured
 
     last = len(scene.stack) - 1
     index = coloured(result.index / last, VIRIDIS)

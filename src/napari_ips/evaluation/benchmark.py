@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from napari_ips.errors import IPSError
 from napari_ips.evaluation.datasets import Sample
@@ -128,6 +128,13 @@ def means(rows: Sequence[Row]) -> list[Mean]:
         )
         for (dataset, truth, method), group in groups.items()
     ]
+
+
+def flat(item: Row | Mean) -> dict[str, Any]:
+    """Return the fields, with each figure as one of them."""
+    values: dict[str, Any] = asdict(item)
+    figures: dict[str, float] = values.pop("figures")
+    return values | figures
 
 
 def first_of_each(samples: Sequence[Sample], limit: int | None) -> list[Sample]:

@@ -235,7 +235,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _tail(log: Path) -> str:
     """Quote the end of what a program printed, to follow a line about it."""
     words = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
-    return f": {words[-_TAIL:]}" if words else " and printed nothing."
+    if len(words) > _TAIL:
+        words = f"...{words[-_TAIL:]}"
+    return f": {words}" if words else " and printed nothing."
 
 
 def _written(places: dict[str, Path], name: str, folder: Path) -> Path:
