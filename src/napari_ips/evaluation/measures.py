@@ -50,7 +50,8 @@ AGAINST_TRUTH = {
     "height_error": Measure("height", 3, higher=False),
 }
 AGAINST_SOURCES = {
-    name: Measure(metric.label, 4, metric.higher_is_better)
+    # Q_CV is no fraction, but in the hundreds.
+    name: Measure(metric.label, 1 if name == "q_cv" else 4, metric.higher_is_better)
     for name, metric in FUSION_METRICS.items()
 }
 MEASURES = AGAINST_TRUTH | AGAINST_SOURCES

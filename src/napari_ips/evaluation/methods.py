@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib import import_module
 from time import perf_counter
 from typing import Any
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_ips.config import QUALITIES, FuseConfig, parse_assignment
 from napari_ips.errors import IPSError
-from napari_ips.evaluation import baselines
+from napari_ips.evaluation import baselines, classical
 from napari_ips.evaluation.baselines import Selection
 from napari_ips.evaluation.scenes import Scene
 
@@ -137,22 +136,11 @@ def _selected(selection: Selection) -> Fused:
     return Fused(selection.fused, selection.index, selection.index)
 
 
-def _classical(function: str) -> Method:
-    """Make a method of a function of `napari_ips.evaluation.classical`."""
-
-    def fuse(scene: Scene) -> Fused:
-        made = getattr(import_module("napari_ips.evaluation.classical"), function)
-        fused = made(scene.slices)
-        return _selected(fused) if isinstance(fused, Selection) else Fused(fused)
-
-    return fuse
-
-
 CLASSICAL: dict[str, Method] = {
     "window-energy": lambda scene: _selected(baselines.window_energy(scene.slices)),
-    "laplacian-pyramid": _classical("laplacian_pyramid"),
-    "dtcwt": _classical("dtcwt"),
-    "guided-filter": _classical("guided_filter"),
+    "laplacian-pyramid": lambda scene: Fused(classical.laplacian_pyramid(scene.slices)),
+    "dtcwt": lambda scene: Fused(classical.dtcwt(scene.slices)),
+    "guided-filter": lambda scene: _selected(classical.guided_filter(scene.slices)),
     "max": lambda scene: Fused(baselines.max_projection(scene.slices)),
     "mean": lambda scene: Fused(baselines.mean_projection(scene.slices)),
     # One slice is no height map, so that it gives no index.

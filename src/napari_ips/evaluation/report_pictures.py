@@ -196,7 +196,8 @@ def _place(
 
 
 def _roomy(image: Array) -> bool:
-    return min(image.shape[:2]) > CROP + 2 * INNER_BORDER
+    height, width = image.shape
+    return bool(min(height, width) > CROP + 2 * INNER_BORDER)
 
 
 def _window(centre: int, length: int) -> slice:
