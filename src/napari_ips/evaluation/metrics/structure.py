@@ -38,7 +38,8 @@ class Local:
 def _gaussian(length: int, sigma: float) -> NDArray[np.float64]:
     offsets = np.arange(length) - (length - 1) / 2
     weights: NDArray[np.float64] = np.exp(-0.5 * (offsets / sigma) ** 2)
-    return weights / weights.sum()
+    weights /= weights.sum()
+    return weights
 
 
 PIELLA = Similarity(np.full(8, 1 / 8), (1e-6 * (LEVELS - 1)) ** 2)
@@ -193,5 +194,5 @@ def _prewitt(image: Grey) -> Grey:
     along_y, along_x = (
         ndimage.prewitt(image, axis=axis, mode="constant") for axis in (0, 1)
     )
-    strength: Grey = np.hypot(along_x, along_y)
+    strength: Grey = np.sqrt(along_x**2 + along_y**2)
     return strength
