@@ -86,6 +86,14 @@ def test_height_error_of_a_stack(tmp_path, calls):
     assert "height_error" not in figures["max"]
 
 
+def test_flat_stacks_have_no_height_error(tmp_path):
+    flat = np.full_like(SHARP, 100)
+    flat[0, 0] = 101
+    put_stack(tmp_path / "stacks" / "s", image=flat)
+    (row,) = run(tmp_path, ["window-energy"])
+    assert list(row.figures) == ["psnr", "psnr_inner", "ssim"]
+
+
 def test_ips_methods_choose_their_settings(tmp_path, calls):
     put_pairs(tmp_path / "pairs", names=["x"])
     put_stack(tmp_path / "stacks" / "s", image=np.stack([SHARP] * 3, -1))

@@ -48,6 +48,13 @@ def test_two_images_of_one_name_are_refused(tmp_path):
         find_samples(tmp_path)
 
 
+def test_samples_of_one_name_are_refused(tmp_path):
+    put_pairs(tmp_path / "a" / "set")
+    put_pairs(tmp_path / "b" / "set", names=["two"])
+    with pytest.raises(IPSError, match="There are 2 samples set/two in"):
+        find_samples(tmp_path)
+
+
 def test_nothing_found_says_what_is_needed(tmp_path):
     with pytest.raises(IPSError, match="is not a folder"):
         find_samples(tmp_path / "missing")

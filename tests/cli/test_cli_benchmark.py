@@ -1,4 +1,5 @@
 import json
+import re
 import sys
 
 import numpy as np
@@ -29,6 +30,14 @@ def program(tmp_path):
         "import shutil, sys; shutil.copy(sys.argv[1] + '/0000.png', sys.argv[2])"
     )
     return f"{sys.executable} {path} {{input}} {{output}}"
+
+
+def test_help_names_every_method_and_measure(success):
+    from napari_ips.evaluation.measures import MEASURES
+    from napari_ips.evaluation.methods import CLASSICAL, IPS
+
+    words = re.findall(r"[\w-]+", success("benchmark", "--help"))
+    assert {*MEASURES, *CLASSICAL, *IPS} <= set(words)
 
 
 def test_json_has_means_rows_and_significance(success, stacks):

@@ -8,6 +8,7 @@ than the one that is given.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def find_samples(folder: str | Path) -> list[Sample]:
     ------
     IPSError
         If the folder is missing, nothing is found in it, or an image of ``A`` has none
-        in ``B`` (or two) that belongs to it.
+        in ``B`` (or two) that belongs to it, or if two samples of two data sets cannot
+        be told apart by their names.
     """
     root = Path(folder).resolve()
     if not root.is_dir():
@@ -70,6 +72,13 @@ def find_samples(folder: str | Path) -> list[Sample]:
         raise IPSError(
             f"Nothing to evaluate in {folder}: it needs sub-folders A, B (and GT) with "
             "images of the same names, or folders with stack.tif and truth.tif."
+        )
+    names = Counter((sample.dataset, sample.name) for sample in found)
+    (dataset, name), count = names.most_common(1)[0]
+    if count > 1:
+        raise IPSError(
+            f"There are {count} samples {dataset}/{name} in {folder}; rename folders, "
+            "or give one of them."
         )
     return found
 

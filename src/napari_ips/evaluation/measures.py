@@ -127,7 +127,10 @@ def measured(
             for name in names
             if name in FUSION_METRICS
         }
-    return {name: found[name] for name in names if name in found}
+    # A measure that has nothing to go by, such as texture, gives NaN.
+    return {
+        name: found[name] for name in names if name in found and not math.isnan(found[name])
+    }
 
 
 def _against_truth(fused: Fused, scene: Scene, channel: Channel) -> dict[str, float]:
@@ -141,6 +144,5 @@ def _against_truth(fused: Fused, scene: Scene, channel: Channel) -> dict[str, fl
         found["psnr_inner"] = psnr(image, truth, limits, INNER_BORDER)
     if fused.depth is not None and scene.height is not None:
         mask = textured(grey(truth), limits)
-        error = height_error(fused.depth, scene.height, mask)
-        found |= {} if math.isnan(error) else {"height_error": error}
+        found["height_error"] = height_error(fused.depth, scene.height, mask)
     return found
