@@ -115,9 +115,10 @@ def guided_filter(
 
     Li, Kang and Hu, "Image fusion with guided filtering", IEEE Trans. Image Process.
     22(7), 2013. Salience is the absolute Laplacian under a Gaussian (standard deviation
-    5 pixels; the paper cuts it off there); each slice is split into a base (mean in 31 x 31 pixels) and detail, and its mask of the
-    most salient pixels, refined by the guided filter with the slice as the guide,
-    becomes the weights of both. Intensities are scaled by the range of the stack.
+    5 pixels; the paper cuts it off there). Each slice is split into a base (mean in
+    31 x 31 pixels) and detail, and its mask of the most salient pixels, refined by the
+    guided filter with the slice as the guide, becomes the weights of both. Intensities
+    are scaled by the range of the stack.
 
     All parameters are the paper's but the epsilon for the detail: with its 1e-6, grey
     pairs lose 0.4 dB and stacks 0.1 dB. A radius of 5 is 0.5 dB better inside pairs and
