@@ -97,13 +97,18 @@ def test_flat_stacks_have_no_height_error(tmp_path):
 def test_ips_methods_choose_their_settings(tmp_path, calls):
     put_pairs(tmp_path / "pairs", names=["x"])
     put_stack(tmp_path / "stacks" / "s", image=np.stack([SHARP] * 3, -1))
-    names = "ips,ips-hard,ips:mode=hard,temperature=0.5,ips-best:weights=a:b.safetensors"
-    rows = run(tmp_path, [f"{names},ips-raw"], FuseConfig(tile=512))
+    mine = str(tmp_path / "mine.safetensors")
+    (tmp_path / "mine.safetensors").touch()
+    names = [
+        "ips,ips-hard,ips:mode=hard,temperature=0.5",
+        f"ips-best:weights={mine},ips-raw",
+    ]
+    rows = run(tmp_path, names, FuseConfig(tile=512))
     assert [row.method for row in rows[:5]] == [
         "ips",
         "ips-hard",
         "ips:mode=hard,temperature=0.5",
-        "ips-best:weights=a:b.safetensors",
+        f"ips-best:weights={mine}",
         "ips-raw",
     ]
     assert [(kind, rgb) for kind, _, rgb, _ in calls] == [("pair", False)] * 5 + [
@@ -116,7 +121,7 @@ def test_ips_methods_choose_their_settings(tmp_path, calls):
         ("soft", True, None, "default", True),
         ("hard", True, None, "default", True),
         ("hard", True, 0.5, "default", True),
-        ("soft", True, None, "a:b.safetensors", False),
+        ("soft", True, None, mine, False),
         ("soft", False, None, "default", True),
     ]
 
@@ -129,6 +134,8 @@ def test_methods_that_do_not_exist_are_named():
         parse_methods([""], config)
     with pytest.raises(IPSError, match="no setting sharpness"):
         parse_methods(["ips:sharpness=3"], config)
+    with pytest.raises(IPSError, match="no weights 'mine'"):
+        parse_methods(["ips:weights=mine"], config)
     with pytest.raises(IPSError, match="FIELD=VALUE"):
         parse_methods(["ips:hard"], config)
     with pytest.raises(IPSError, match="Unknown method: max:mode=hard"):

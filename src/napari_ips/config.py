@@ -201,6 +201,9 @@ class TrainConfig(Config):
     decision_loss: float = Field(
         1.0, ge=0, description="weight of the cross-entropy of the selection itself"
     )
+    decision_floor: float = Field(
+        0.005, ge=0, description="of this weight even where the sources do not differ"
+    )
 
     low_pass: tuple[LowPassKind, ...] = Field(("mean", "gaussian"), min_length=1)
     kernel_range: tuple[OddSize, OddSize] = Field((3, 31), description="odd sizes")
@@ -210,6 +213,10 @@ class TrainConfig(Config):
     both_defocused: Fraction = Field(0.3, description="share of pairs with no sharp side")
     dark_border: Fraction = Field(0.15, description="share of blurs padded with zeros")
     noise: float = Field(0.03, ge=0, le=0.5, description="largest noise, of full range")
+    noise_grain: Fraction = Field(
+        0.3, description="share of the noise that neighbouring pixels have in common"
+    )
+    jpeg: Fraction = Field(0.2, description="share of pairs compressed as JPEG")
     intensity_jitter: bool = Field(True, description="contrast, offset, gamma, inversion")
 
     min_sharpness: float = Field(0.06, ge=0, description="softer crops are rejected")
@@ -262,6 +269,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "both_defocused": 0.0,
         "dark_border": 0.0,
         "noise": 0.0,
+        "noise_grain": 0.0,
+        "jpeg": 0.0,
         "intensity_jitter": False,
     },
     "microscopy": {},

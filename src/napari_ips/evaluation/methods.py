@@ -119,6 +119,10 @@ def _ips(config: FuseConfig, own: dict[str, Any], assignments: Sequence[str]) ->
     for assignment in assignments:
         given |= parse_assignment(assignment)
     chosen = FuseConfig.checked(**(config.model_dump() | own | given))
+    # Unknown weights are told now, not once for every sample.
+    from napari_ips.weights import find_weights
+
+    find_weights(chosen.weights)
     return timed(partial(_fuse_ips, config=chosen))
 
 
