@@ -161,8 +161,9 @@ def fusion_loss(
     """Return the L1 loss of Eq. (3), plus the cross-entropy of the selection.
 
     The latter counts every pixel by how much the choice matters there, that is by the
-    difference of the sources without their noise. Unlike the L1 loss it still pulls
-    where the network is sure and wrong.
+    difference of the sources without their noise, and a little even where there is none:
+    of what cannot be told the network has to say so, by log-odds of 0. Unlike the L1 loss
+    it still pulls where the network is sure and wrong.
     """
     raw = network(batch.source1, batch.source2)
     if network.config.output == "image":
@@ -174,7 +175,8 @@ def fusion_loss(
     entropy = F.binary_cross_entropy_with_logits(
         raw.expand_as(batch.selection), batch.selection, reduction="none"
     )
-    return loss + config.decision_loss * (batch.stake * entropy).mean()
+    stake = batch.stake + config.decision_floor
+    return loss + config.decision_loss * (stake * entropy).mean()
 
 
 def _average(state: TrainingState, decay: float) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from io import BytesIO
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Generator, Tensor
 
 from napari_ips.config import TrainConfig
@@ -15,6 +18,8 @@ from napari_ips.training.images import ImagePool
 
 # A slice that is only nearly in focus is blurred by a kernel of at most this size.
 _NEAR_FOCUS = 7
+# JPEG of lower quality is for no measurement.
+_LEAST_QUALITY = 60
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,11 @@ def _make_pair(focused: Tensor, config: TrainConfig, generator: Generator) -> Pa
         first, second, mask = second, first, 1.0 - mask
     if config.noise > 0:
         level = config.noise * _uniform(0.0, 1.0, generator) ** 2
-        first, second = (_add_noise(s, level, generator) for s in (first, second))
+        grain = config.noise_grain > 0 and _chance(config.noise_grain, generator)
+        first, second = (_add_noise(s, level, grain, generator) for s in (first, second))
+    if config.jpeg > 0 and _chance(config.jpeg, generator):
+        quality = _LEAST_QUALITY + _below(100 - _LEAST_QUALITY, generator)
+        first, second = _compressed(first, quality), _compressed(second, quality)
     return PairBatch(first, second, sharper, mask, (sharper - softer).abs())
 
 
@@ -112,10 +121,32 @@ def _jitter(image: Tensor, generator: Generator) -> Tensor:
     return 1.0 - image if _chance(0.25, generator) else image
 
 
-def _add_noise(image: Tensor, level: float, generator: Generator) -> Tensor:
-    """Add noise whose variance rises with the intensity, as of photons, plus a floor."""
+def _add_noise(image: Tensor, level: float, grain: bool, generator: Generator) -> Tensor:
+    """Add noise whose variance rises with the intensity, as of photons, plus a floor.
+
+    With grain, neighbouring pixels have some of it in common, as after the interpolation
+    of colours or a resampling.
+    """
     sigma = level * torch.sqrt(0.3 + 0.7 * image.clamp(min=0.0))
-    return image + sigma * torch.randn(image.shape, generator=generator)
+    noise = torch.randn(image.shape, generator=generator)
+    if grain:
+        noise = low_pass(noise, "gaussian", 5)
+        noise = noise / noise.std()
+    return image + sigma * noise
+
+
+def _compressed(images: Tensor, quality: int) -> Tensor:
+    """Store and read the channels as JPEG, as many published images have been."""
+    values = (images.clamp(0.0, 1.0) * 255.0).round().byte()
+    planes = [_through_jpeg(plane.numpy(), quality) for plane in values.flatten(0, 1)]
+    return torch.from_numpy(np.stack(planes)).reshape(images.shape).float() / 255.0
+
+
+def _through_jpeg(plane: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = BytesIO()
+    Image.fromarray(plane).save(file, "JPEG", quality=quality)
+    with Image.open(file) as stored:
+        return np.asarray(stored)
 
 
 def _chance(probability: float, generator: Generator) -> bool:

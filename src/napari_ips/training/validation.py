@@ -50,6 +50,8 @@ def validation_batches(pool: ImagePool, config: TrainConfig) -> list[PairBatch]:
             "both_defocused": 0.0,
             "dark_border": 0.0,
             "noise": 0.01,
+            "noise_grain": 0.0,
+            "jpeg": 0.0,
             "intensity_jitter": False,
         }
     )
