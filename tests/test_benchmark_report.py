@@ -183,6 +183,7 @@ def test_sheets_without_truth_show_differences_to_the_sources(tmp_path):
     assert index.caption == "slice taken, violet: 0, yellow: 1"
     _, (_, (_, nearest)), _ = stack.rows
     assert nearest.caption.startswith("difference to the nearest slice")
+    assert stack.rows[0][1][0].caption.startswith("slice ")
 
 
 def test_samples_that_nothing_was_made_of_have_no_sheet(tmp_path):

@@ -211,17 +211,17 @@ def _sources(
 ) -> tuple[Picture, ...]:
     """Draw the sources, and the truth; of a stack the sharpest slice and the outer ones."""
     last = len(scene.slices) - 1
+    sharpest = 0
     if scene.pair:
         shown = {0: "A", 1: "B"}
     else:
         sharpest = last // 2 if index is None else int(np.median(index[area]))
         shown = {n: f"slice {n}" for n in sorted({0, sharpest, last})}
-    first = next(iter(shown))
-    whole = Image.fromarray(displayed(scene.slices[first], low, high))
+    whole = Image.fromarray(displayed(scene.slices[sharpest], low, high))
     (y, x), draw_on = area, ImageDraw.Draw(whole)
     thickness = max(1, max(whole.size) // LARGEST_EDGE * 2)
     draw_on.rectangle((x.start, y.start, x.stop, y.stop), outline=_MARKED, width=thickness)
-    pictures = [_whole(np.asarray(whole), f"{shown[first]}, and where the crops are")]
+    pictures = [_whole(np.asarray(whole), f"{shown[sharpest]}, and where the crops are")]
     pictures += [_crop(scene.slices[n], area, low, high, name) for n, name in shown.items()]
     if scene.truth is not None:
         pictures.append(_crop(scene.truth, area, low, high, "truth"))
