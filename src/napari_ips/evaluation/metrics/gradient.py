@@ -74,7 +74,7 @@ def q_sf(fused: Image, a: Image, b: Image) -> float:
 def sobel_edges(image: Grey) -> Edges:
     """Return strength and angle of the Sobel gradients, 0 being beyond the border."""
     along_y, along_x = (_sobel(image, axis) for axis in (0, 1))
-    slope = along_y / np.where(along_x, along_x, _TINY)
+    slope = along_y / np.where(np.abs(along_x) > _TINY, along_x, _TINY)
     return Edges(np.sqrt(along_x**2 + along_y**2), np.arctan(slope))
 
 

@@ -121,8 +121,7 @@ def phase_congruency(image: Grey, bank: FilterBank) -> Features:
     to 1; the moments are those of the energies divided so in each orientation.
     """
     spectrum = fft.fft2(image.astype(np.float32))
-    energies, amplitudes = np.zeros(image.shape), np.zeros(image.shape)
-    xx, yy, xy = (np.zeros(image.shape) for _ in range(3))
+    energies, amplitudes, xx, yy, xy = np.zeros((5, *image.shape))
     for angle, angular, noise in zip(ANGLES.flat, bank.angular, bank.noise, strict=True):
         energy, amplitude = _oriented_energy(spectrum * angular * bank.radial, noise)
         energies += energy
@@ -148,8 +147,8 @@ def _oriented_energy(spectra: Complex, noise: float) -> tuple[Single, Single]:
     total = responses.sum(axis=0)
     length = np.abs(total)
     total /= length + _EPSILON
-    across = responses.imag * total.real - responses.real * total.imag
-    energy = length * np.abs(total) - np.abs(across, out=across).sum(axis=0)
+    across = np.abs((responses * total.conj()).imag)
+    energy = length * np.abs(total) - across.sum(axis=0)
     energy -= np.median(amplitudes[0]) * noise
     amplitude = amplitudes.sum(axis=0)
     width = amplitude / (amplitudes.max(axis=0) + _EPSILON) / len(amplitudes)
