@@ -116,8 +116,10 @@ def q_y(fused: Image, a: Image, b: Image) -> float:
     Information Fusion 9, 156-160. Mean over all windows of ``l SSIM(A, F) +
     (1 - l) SSIM(B, F)`` where SSIM(A, B) is at least 0.75, and of the larger one of
     SSIM(A, F) and SSIM(B, F) elsewhere; l as in `q_s`. SSIM in Gaussian windows of
-    7 x 7 pixels (sigma 1.5) inside the image, both constants 2e-16. From -1 to 1,
-    higher is better, 1 for sources that equal the fused image.
+    7 x 7 pixels (sigma 1.5) inside the image, both constants 2e-16. Flat windows have no
+    variance here; in the field's MATLAB code rounding errors stand in for it, so that
+    images with large flat areas get other values there. From -1 to 1, higher is better,
+    1 for sources that equal the fused image.
 
     Parameters
     ----------
