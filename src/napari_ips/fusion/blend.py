@@ -47,12 +47,11 @@ def average(stack: NDArray[Any], weights: NDArray[np.float32]) -> NDArray[Any]:
     return total.astype(stack.dtype)
 
 
-def soft_weights(curve: Tensor, temperature: float) -> NDArray[np.float32]:
-    """Return softmax(curve / temperature) over the slices, (n, H, W).
+def soft_weights(probable: Tensor) -> NDArray[np.float32]:
+    """Return the weights of the slices, (n, H, W), of their probabilities.
 
-    Weights too small to change an 8-bit value are dropped, so that far slices stay out.
+    Those too small to change an 8-bit value are dropped, so that far slices stay out.
     """
-    weights = torch.softmax(curve / temperature, dim=0)
-    weights = torch.where(weights < 1e-3, torch.zeros_like(weights), weights)
+    weights = torch.where(probable < 1e-3, torch.zeros_like(probable), probable)
     array: NDArray[np.float32] = (weights / weights.sum(0)).cpu().numpy()
     return array

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_ips.fusion.blend import average, soft_weights, take
-from napari_ips.fusion.focus import confidence, focus_curve, sub_slice_depth
+from napari_ips.fusion.focus import confidence, focus_curve, probabilities, sub_slice_depth
 from napari_ips.fusion.settings import FusionSettings, finite
 
 
@@ -29,8 +29,7 @@ class FusionResult:
     depth : ndarray of float32, shape (Y, X)
         The same at sub-slice precision, in slices.
     confidence : ndarray of float32, shape (Y, X)
-        0 where all slices are the same, to 1 where the choice is beyond doubt. Noise raises
-        it, the more the more slices there are.
+        0 where all slices are the same but for their noise, to 1 where one is beyond doubt.
     """
 
     fused: NDArray[Any]
@@ -87,17 +86,13 @@ def decide(
         masked = torch.where(possible.any(0), masked, torch.zeros_like(curve))
     index = masked.argmax(0)
     picks = index.cpu().numpy().astype(np.uint16)
-    sure = confidence(curve).cpu().numpy().astype(np.float32)
-    if valid is not None:
-        sure = np.where(valid.any(axis=0), sure, np.float32(0))
-    weights = None
-    if settings.config.mode == "soft":
-        weights = soft_weights(masked, settings.temperature)
+    probable = probabilities(masked, settings.temperature)
+    weights = soft_weights(probable) if settings.config.mode == "soft" else None
     return FusedPart(
         tuple(_blend(channel, picks, weights) for channel in (stack, *others)),
         picks,
         sub_slice_depth(curve, index).cpu().numpy().astype(np.float32),
-        sure,
+        confidence(probable).clamp(0.0, 1.0).cpu().numpy().astype(np.float32),
     )
 
 

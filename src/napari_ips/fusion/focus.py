@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# A filled valley stands above the peaks beside it by this share of its depth.
+_OVER_PEAKS = 0.5
+
 
 def focus_curve(evidence: Tensor) -> Tensor:
-    """Sum the evidence (n - 1, H, W) over z: the focus curve (n, H, W) of every pixel."""
-    return F.pad(evidence.cumsum(0), (0, 0, 0, 0, 1, 0))
+    """Sum the evidence (n - 1, H, W) over z: the focus curve (n, H, W) of every pixel.
+
+    A place is sharpest at one depth, so that a slice between two that seem sharper lies
+    between them in focus too: nearly transparent objects, and slices closer than the depth
+    of field, have such a valley at the focus. It is filled, and it is the peak.
+    """
+    curve = F.pad(evidence.cumsum(0), (0, 0, 0, 0, 1, 0))
+    below, here, above = curve[:-2], curve[1:-1], curve[2:]
+    depth = torch.minimum(below, above) - here
+    filled = torch.maximum(below, above) + _OVER_PEAKS * depth
+    curve[1:-1] = torch.where(depth > 0, filled, here)
+    return curve
 
 
 def sub_slice_depth(curve: Tensor, index: Tensor) -> Tensor:
@@ -37,10 +52,17 @@ def sub_slice_depth(curve: Tensor, index: Tensor) -> Tensor:
     return index + torch.where(inside, offset, torch.zeros_like(offset))
 
 
-def confidence(curve: Tensor) -> Tensor:
-    """Return how far the peak stands above the mean of the curve, as 0..1 (H, W).
+def probabilities(curve: Tensor, temperature: float) -> Tensor:
+    """Return how likely every slice is the sharpest one: softmax(curve / T), (n, H, W)."""
+    return torch.softmax(curve / temperature, dim=0)
 
-    One minus the exponential of minus that height, which is in log-odds: 0 where all
-    slices are the same, near 1 where the focused one is beyond doubt.
+
+def confidence(probable: Tensor) -> Tensor:
+    """Return how much is known of the depth, as 0..1 (H, W), of `probabilities`.
+
+    One less the entropy of the probabilities over that of n equal ones: 0 where every slice
+    is as likely as any other, 1 where one of them is certain, 0.5 where a square root of n
+    of them share it. Slices that are identical but for their noise come out near 0 however
+    many they are.
     """
-    return 1.0 - torch.exp(curve.mean(0) - curve.amax(0))
+    return 1.0 + torch.xlogy(probable, probable).sum(0) / math.log(len(probable))

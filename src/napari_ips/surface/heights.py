@@ -11,9 +11,8 @@ from napari_ips.errors import IPSError
 
 Grid = NDArray[np.float32]
 
-# Heights of the focus curve's peak over its mean, in log-odds, from where a slice is
-# trusted as it is; below half of it, most are chance.
-_SURE, _NOTHING = 6.0, 0.5
+# Confidence from where a height is trusted as it is; below half of it, most are chance.
+_SURE, _NOTHING = 0.9, 0.5
 # Keeps the mean of unsure heights where there are no others.
 _LEAST = 1e-6
 _MEDIAN = 5
@@ -122,14 +121,12 @@ def _trust(heights: Grid, confidence: ArrayLike | None) -> Grid:
         raise IPSError(
             f"The confidence has shape {told.shape}, the height map {heights.shape}."
         )
-    told = np.where(finite & np.isfinite(told), told, 0).clip(0, 1 - 1e-6)
-    # From confidence back to the log-odds that it was made of.
-    peak = -np.log1p(-told)
+    told = np.where(finite & np.isfinite(told), told, 0).clip(0, 1)
     # Where all is dim or noisy, the best of it counts.
-    sure = min(_SURE, float(np.percentile(peak[finite], 75))) if finite.any() else 0.0
+    sure = min(_SURE, float(np.percentile(told[finite], 75))) if finite.any() else 0.0
     if sure <= 0:
         return finite.astype(np.float32)
-    trust = ((peak / sure - _NOTHING) / (1 - _NOTHING)).clip(_LEAST, 1)
+    trust = ((told / sure - _NOTHING) / (1 - _NOTHING)).clip(_LEAST, 1)
     return np.where(finite, trust, 0).astype(np.float32)
 
 
