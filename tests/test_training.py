@@ -28,7 +28,6 @@ from napari_ips.events import (
 from napari_ips.shuffling import low_pass
 from napari_ips.training import loop, train
 from napari_ips.training.images import load_images, sharpness
-from napari_ips.training.pairs import make_batch
 from napari_ips.weights import load_weights, read_tensors
 
 SMALL = NetworkConfig(width=4, local_blocks=1, mamba_blocks=1, d_state=4)
@@ -117,16 +116,6 @@ def test_sharpness_falls_with_blur():
     assert values == sorted(values, reverse=True)
     assert values[0] > 0.1
     assert values[-1] < 0.06
-
-
-def test_pairs_hold_the_sharp_pixel_on_the_selected_side(folder):
-    config = settings(folder, noise=0.0, both_defocused=0.0, batch_size=8)
-    pool = load_images([folder], 1, 32, 0.06)
-    batch = make_batch(pool, config, 0)
-    chosen = torch.where(batch.selection.bool(), batch.source1, batch.source2)
-    assert torch.equal(chosen, batch.target)
-    assert torch.equal(batch.stake, (batch.source1 - batch.source2).abs())
-    assert 0.2 < batch.selection.mean() < 0.8
 
 
 def test_the_paper_preset_is_section_3_c(folder):

@@ -1,0 +1,80 @@
+"""Training pairs: what the network sees, what it should choose, and how it is judged."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from napari_ips import TrainConfig
+from napari_ips.config import NetworkConfig
+from napari_ips.intensity import IntensityRange
+from napari_ips.training.images import ImagePool, TrainingImage
+from napari_ips.training.loop import fusion_loss
+from napari_ips.training.pairs import PairBatch, make_batch
+
+
+@pytest.fixture(scope="module")
+def pool():
+    image = data.camera()[None]
+    return ImagePool((TrainingImage("camera", image, IntensityRange.of(image)),), (), 0.06)
+
+
+def settings(**values):
+    plain = {"noise": 0.0, "jpeg": 0.0, "both_defocused": 0.0, "crop_size": 64}
+    run = {"images": (), "output": "w.safetensors", "iterations": 1, "batch_size": 8}
+    return TrainConfig(**(run | plain | values))
+
+
+def chosen(batch):
+    return torch.where(batch.selection.bool(), batch.source1, batch.source2)
+
+
+def test_pairs_hold_the_sharp_pixel_on_the_selected_side(pool):
+    batch = make_batch(pool, settings(), 0)
+    assert torch.equal(chosen(batch), batch.target)
+    assert torch.equal(batch.stake, (batch.source1 - batch.source2).abs())
+    assert 0.2 < batch.selection.mean() < 0.8
+
+
+def test_jpeg_changes_what_the_network_sees_and_not_what_it_learns(pool):
+    before, after = (
+        make_batch(pool, settings(jpeg=j, batch_size=1), 0) for j in (0.0, 1.0)
+    )
+    assert torch.equal(before.target, after.target)
+    assert torch.equal(before.stake, after.stake)
+    change = (before.source1.clamp(0, 1) - after.source1).abs()
+    assert 0.0005 < change.mean() < 0.05
+    levels = after.source1 * 255
+    assert torch.allclose(levels, levels.round(), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("grain", "lowest", "highest"), [(0.0, -0.1, 0.1), (1.0, 0.3, 0.9)]
+)
+def test_noise_with_grain_is_shared_by_neighbours(pool, grain, lowest, highest):
+    config = settings(noise=0.2, noise_grain=grain, coherent=1.0, blob_scale=(24.0, 24.0))
+    batch = make_batch(pool, config, 3)
+    noise = chosen(batch) - batch.target
+    pairs = torch.stack([noise[..., :-1].flatten(), noise[..., 1:].flatten()])
+    assert lowest < float(torch.corrcoef(pairs)[0, 1]) < highest
+
+
+def test_a_network_has_to_say_that_it_cannot_tell():
+    same = torch.from_numpy(np.random.default_rng(0).random((1, 1, 8, 8), np.float32))
+    batch = PairBatch(same, same, same, (same > 0.5).float(), torch.zeros_like(same))
+    config = settings()
+
+    class Says(SimpleNamespace):
+        config = NetworkConfig()
+
+        def __call__(self, source1, source2):
+            return torch.full_like(source1, self.odds)
+
+    unsure, sure = (float(fusion_loss(Says(odds=odds), batch, config)) for odds in (0, 4))
+    assert unsure == pytest.approx(config.decision_floor * math.log(2), rel=1e-3)
+    assert sure > 2 * unsure
