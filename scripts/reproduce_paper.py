@@ -38,10 +38,10 @@ from napari_ips.training.images import load_images
 from napari_ips.training.validation import split_pool, validation_batches
 from napari_ips.weights import load_weights, read_card
 
-# What a training of minutes forces; all else is `--preset paper`.
-NETWORK = {"unshuffle": 2}
+# What a training of minutes forces (docs/reproduction.md); the rest is `--preset paper`.
+NETWORK = {"global_stride": 2}
 BUDGET: dict[str, Any] = {"learning_rate": 1e-3, "crop_size": 64}
-ITERATIONS = 600
+ITERATIONS = 1000
 VALIDATION_EDGE = 128
 BORDER = 12
 
@@ -136,10 +136,10 @@ def train_or_load(config: TrainConfig) -> tuple[CrossImageFusionNetwork, dict[st
         _check_same(config)
         print(f"{name}: trained before", flush=True)
         return load_weights(config.output)
-    start, every = time.perf_counter(), max(1, config.iterations or 1) // 4
+    start, every = time.perf_counter(), max(1, (config.iterations or 1) // 4)
     # What may be there of a training that was broken off is begun anew.
     for event in train(config, overwrite=True):
-        if isinstance(event, LossPoint) and event.iteration % max(1, every) == 0:
+        if isinstance(event, LossPoint) and event.iteration % every == 0:
             minutes = (time.perf_counter() - start) / 60
             print(f"{name}: step {event.iteration}, {minutes:.1f} min", flush=True)
     return load_weights(config.output)
@@ -165,9 +165,7 @@ def pair_scenes(folder: Path, count: int) -> list[Scene]:
 
 
 def _pair_scene(sample: PairSample) -> Scene:
-    truth_path = sample.truth
-    assert truth_path is not None
-    whole = [read_image(path) for path in (sample.a, sample.b, truth_path)]
+    whole = [read_image(path) for path in (sample.a, sample.b, sample.truth) if path]
     if any(image.dtype != np.uint8 for image in whole):
         raise IPSError(f"{sample.name}: the pairs must be images of 8 bits.")
     a, b, truth = (grey(image) for image in whole)
@@ -208,11 +206,10 @@ def measure(scenes: list[Scene], images: Iterable[Image]) -> Figures:
     ``psnr`` (dB) and ``ssim`` are over the full frame, ``inner`` ones leave out 12
     pixels along each edge.
     """
-    rows: list[Figures] = []
+    rows = []
     for scene, image in zip(scenes, images, strict=True):
         row: Figures = {}
-        nearest = nearest_source(image, scene)
-        for prefix, fused in (("", image), ("nearest_", nearest)):
+        for prefix, fused in (("", image), ("nearest_", nearest_source(image, scene))):
             for suffix, border in (("", 0), ("_inner", BORDER)):
                 given = (fused, scene.truth, scene.data_range, border)
                 row[f"{prefix}psnr{suffix}"] = psnr(*given)
@@ -223,60 +220,69 @@ def measure(scenes: list[Scene], images: Iterable[Image]) -> Figures:
 
 def references(scenes: list[Scene]) -> dict[str, Figures]:
     """Measure what needs no network: the mean of both sources, and the best choice."""
-    means = [(scene.a.astype(np.float64) + scene.b) / 2 for scene in scenes]
-    best = [nearest_source(scene.truth.astype(np.float64), scene) for scene in scenes]
+    means = [(s.a.astype(np.float64) + s.b) / 2 for s in scenes]
+    best = [nearest_source(s.truth.astype(np.float64), s) for s in scenes]
     return {
         "mean of the sources": measure(scenes, means),
         "source nearest to the truth": measure(scenes, best),
     }
 
 
+COLUMNS = (
+    ("pairs", "pairs", ("psnr", "ssim")),
+    ("inner", "pairs", ("psnr_inner", "ssim_inner")),
+    ("nearest source, full / inner", "pairs", ("nearest_psnr", "nearest_psnr_inner")),
+    ("validation", "validation", ("psnr", "ssim")),
+    ("nearest source", "validation", ("nearest_psnr", "nearest_ssim")),
+)
+
+
 def markdown(results: dict[str, Any], names: list[str]) -> str:
     """Write the tables; where there are several seeds, mean and standard deviation."""
-    parts = []
-    columns = (
-        ("PSNR", "pairs", "psnr", 2),
-        ("SSIM", "pairs", "ssim", 4),
-        ("inner PSNR", "pairs", "psnr_inner", 2),
-        ("inner SSIM", "pairs", "ssim_inner", 4),
-        ("nearest source", "pairs", "nearest_psnr", 2),
-        ("inner nearest source", "pairs", "nearest_psnr_inner", 2),
-        ("validation PSNR", "validation", "psnr", 2),
-        ("SSIM", "validation", "ssim", 4),
-        ("nearest source", "validation", "nearest_psnr", 2),
-    )
-    head = ["variant", "paper PSNR", "paper SSIM", *(c[0] for c in columns), "seeds"]
+    titles, parts = [title for title, _, _ in COLUMNS], []
     for name in names:
-        lines = [f"Table {name}", "", _line(head), _line(["---"] * len(head))]
+        lines = _header([f"Table {name}", "paper", *titles, "seeds"])
         for row in TABLES[name]:
             done = [r for r in results["runs"] if r["run"] == row.run]
-            cells = [
-                _spread([r[data][figure] for r in done], digits)
-                for _, data, figure, digits in columns
-            ]
-            paper = [f"{row.psnr:.2f}", f"{row.ssim:.3f}"]
-            lines.append(_line([row.variant, *paper, *cells, str(len(done))]))
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+            paper = f"{row.psnr:.2f} / {row.ssim:.3f}"
+            lines.append(_line([row.variant, paper, *_cells(done), str(len(done))]))
+        parts.append(lines)
+    lines, known = _header(["for comparison", *titles]), results["references"]
+    for name in known["pairs"]:
+        figures = {data: known[data][name] for data in known}
+        lines.append(_line([name, *_cells([figures])]))
+    return "\n\n".join("\n".join(lines) for lines in [*parts, lines]) + "\n"
+
+
+def _header(titles: list[str]) -> list[str]:
+    return [_line(titles), _line(["---"] * len(titles))]
 
 
 def _line(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _spread(values: list[float], digits: int) -> str:
+def _cells(done: list[dict[str, Any]]) -> list[str]:
+    return [
+        " / ".join(_spread([r[data][figure] for r in done], figure) for figure in figures)
+        for _, data, figures in COLUMNS
+    ]
+
+
+def _spread(values: list[float], figure: str) -> str:
     if not values:
         return "-"
+    digits = 3 if "ssim" in figure else 2
     mean = f"{fmean(values):.{digits}f}"
     return mean if len(values) == 1 else f"{mean} ± {stdev(values):.{digits}f}"
 
 
 def write(results: dict[str, Any], options: argparse.Namespace) -> None:
     """Write what is known so far."""
-    with written_whole(options.output / "results.json") as path:
-        path.write_text(json.dumps(results, indent=1), encoding="utf-8")
-    with written_whole(options.output / "results.md") as path:
-        path.write_text(markdown(results, options.tables), encoding="utf-8")
+    texts = {"json": json.dumps(results, indent=1), "md": markdown(results, options.tables)}
+    for suffix, text in texts.items():
+        with written_whole(options.output / f"results.{suffix}") as path:
+            path.write_text(text, encoding="utf-8")
 
 
 def parse() -> argparse.Namespace:
@@ -295,24 +301,14 @@ def parse() -> argparse.Namespace:
         "--repeat", default=SHARED, help=f"runs with several seeds: {', '.join(RUNS)}"
     )
     options = parser.parse_args()
-    options.tables = options.tables.split(",")
-    options.repeat = options.repeat.split(",")
-    for given, known in ((options.tables, TABLES), (options.repeat, RUNS)):
-        for name in given:
-            if name not in known:
-                parser.error(f"{name!r} is none of {', '.join(known)}")
+    for option, known in (("tables", TABLES), ("repeat", RUNS)):
+        names = getattr(options, option).split(",")
+        setattr(options, option, names)
+        if unknown := [name for name in names if name not in known]:
+            parser.error(f"{unknown[0]!r} is none of {', '.join(known)}")
     if min(options.iterations, options.pair_count, options.seeds) < 1:
         parser.error("--iterations, --pair-count and --seeds must be at least 1")
     return options
-
-
-def main() -> None:
-    """Train and measure what is not yet there, and write the tables."""
-    options = parse()
-    try:
-        reproduce(options)
-    except IPSError as error:
-        raise SystemExit(str(error)) from None
 
 
 def reproduce(options: argparse.Namespace) -> None:
@@ -339,6 +335,14 @@ def reproduce(options: argparse.Namespace) -> None:
         results["runs"].append(row)
         write(results, options)
         print(f"{run}, seed {seed}: {row['pairs']['psnr']:.2f} dB", flush=True)
+
+
+def main() -> None:
+    """Train and measure what is not yet there, and write the tables."""
+    try:
+        reproduce(parse())
+    except IPSError as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":
