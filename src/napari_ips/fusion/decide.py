@@ -11,9 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_ips.fusion.blend import average, soft_weights, take
+from napari_ips.fusion.blend import average, mixed_at_steps, soft_weights, take
 from napari_ips.fusion.focus import confidence, focus_curve, probabilities, sub_slice_depth
 from napari_ips.fusion.settings import FusionSettings, finite
+from napari_ips.fusion.tiles import Area
+
+_FEWEST_FOR_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class FusedPart:
 
 def decide(
     evidence: Tensor,
+    inside: Area,
     stack: NDArray[Any],
     others: Sequence[NDArray[Any]],
     settings: FusionSettings,
@@ -69,15 +73,18 @@ def decide(
 
     Parameters
     ----------
-    evidence : Tensor, shape (n - 1, h, w)
-        Log-odds that slice k + 1 is sharper than slice k.
+    evidence : Tensor, shape (n - 1, H, W)
+        Log-odds that slice k + 1 is sharper than slice k, of the part and around it.
+    inside : (slice, slice)
+        Where the part lies in the evidence, (h, w).
     stack : ndarray, shape (n, h, w[, colours])
         The part of the stack.
     others : sequence of ndarray
         The same part of other channels, which are fused by the same decision.
     settings : FusionSettings
     """
-    curve = focus_curve(evidence)
+    around = focus_curve(evidence)
+    curve = around[:, *inside]
     valid = finite(stack)
     masked = curve
     if valid is not None:
@@ -87,13 +94,27 @@ def decide(
     index = masked.argmax(0)
     picks = index.cpu().numpy().astype(np.uint16)
     probable = probabilities(masked, settings.temperature)
-    weights = soft_weights(probable) if settings.config.mode == "soft" else None
+    weights = None
+    if settings.config.mode == "soft":
+        weights = soft_weights(_mixed(probable, around, inside, settings))
     return FusedPart(
         tuple(_blend(channel, picks, weights) for channel in (stack, *others)),
         picks,
         sub_slice_depth(curve, index).cpu().numpy().astype(np.float32),
         confidence(probable).clamp(0.0, 1.0).cpu().numpy().astype(np.float32),
     )
+
+
+def _mixed(
+    probable: Tensor, around: Tensor, inside: Area, settings: FusionSettings
+) -> Tensor:
+    """Return probabilities (n, h, w), mixed at steps of the depth."""
+    # Steps by more than a slice take four; and who wants raw decisions gets these.
+    if len(probable) < _FEWEST_FOR_STEPS or not settings.config.regularise:
+        return probable
+    mixed = mixed_at_steps(probabilities(around, settings.temperature))[:, *inside]
+    # What has no value is never picked, whatever lies around it.
+    return torch.where(probable > 0, mixed, probable)
 
 
 def untouched(stack: NDArray[Any], others: Sequence[NDArray[Any]]) -> FusedPart:

@@ -171,8 +171,8 @@ class StackFuser:
     ) -> FusedPart:
         found = self._compare(readers[0], core, coarser, workers)
         assert found is not None, "the finest scale is always compared"
-        evidence = found.part(core.area).mean()
-        return decide(evidence, *_parts(readers, core.area), self.settings)
+        inside = within(core.area, found.area)
+        return decide(found.mean(), inside, *_parts(readers, core.area), self.settings)
 
     def _values(self, core: Core, read: Reader) -> Tensor:
         """Return what the network sees of a core, at its scale."""

@@ -17,7 +17,9 @@ def noise_level(slices: FloatImage) -> float:
     """Estimate the standard deviation of the noise of a stack.
 
     Immerkaer's operator with a median instead of a mean; the least value over the
-    slices is taken, since in the most defocused slice detail disturbs least.
+    slices is taken, since in the most defocused slice detail disturbs least. Slices
+    darker than half of the brightest are passed over: beyond the ends of a specimen, as in
+    confocal stacks, there is neither light nor its noise.
 
     Parameters
     ----------
@@ -31,10 +33,12 @@ def noise_level(slices: FloatImage) -> float:
     """
     if min(slices.shape[1:]) < 3:
         return 0.0
+    whole = [s for s in slices if np.isfinite(s).all()]
+    brightness = [float(s.mean()) for s in whole]
     levels = [
         float(np.median(np.abs(ndimage.convolve(s, _OPERATOR)[1:-1, 1:-1])))
-        for s in slices
-        if np.isfinite(s).all()
+        for s, mean in zip(whole, brightness, strict=True)
+        if mean >= max(brightness) / 2
     ]
     # Zero is the level of an empty or saturated slice, which tells nothing of the others.
     measured = [level for level in levels if level > 0]

@@ -24,7 +24,7 @@ _SMALLEST = 48
 # decides where nothing nearer shows texture.
 _WIDE_SIGMA = 30.0
 # Smallest neighbourhood, in pixels of the scale.
-_LEAST_SIGMA = 0.6
+_LEAST_SIGMA = 0.4
 # Differences count by their square up to about this share of the intensity range, and
 # linearly above; sums of such weights below the floor say little about focus.
 _KNEE = 0.02
@@ -34,7 +34,8 @@ _FLOOR = 0.0005
 _NETWORK_HALO = 16
 _COARSE_HALO = 48
 _COARSE_FROM = 8
-_TRUNCATE = 3.0
+# Sigmas at which a Gaussian is cut off.
+TRUNCATE = 3.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def halo(scale: int, scales: tuple[int, ...], sigma: float) -> int:
     on the same pixels wherever the window begins.
     """
     least = _COARSE_HALO if scale >= _COARSE_FROM else _NETWORK_HALO
-    wanted = least + math.ceil(_TRUNCATE * max(_sigmas(scale, scales, sigma)))
+    wanted = least + math.ceil(TRUNCATE * max(_sigmas(scale, scales, sigma)))
     return -(-wanted // 4) * 4
 
 
@@ -148,5 +149,5 @@ def smooth(images: Tensor, sigma: float) -> Tensor:
 def _gaussian_matrix(length: int, sigma: float) -> Tensor:
     """Return the (length, length) matrix that filters a column of that length."""
     identity = np.eye(length, dtype=np.float32)
-    matrix = gaussian_filter1d(identity, sigma, axis=0, mode="mirror", truncate=_TRUNCATE)
+    matrix = gaussian_filter1d(identity, sigma, axis=0, mode="mirror", truncate=TRUNCATE)
     return torch.from_numpy(matrix)

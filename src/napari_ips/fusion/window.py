@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_ips.fusion.blend import STEP_REACH
 from napari_ips.fusion.compute import Workers
 from napari_ips.fusion.evidence import log_odds
 from napari_ips.fusion.scales import Evidence, halo, weighted
@@ -16,8 +17,9 @@ from napari_ips.fusion.settings import FusionSettings
 from napari_ips.fusion.tiles import Area, Core, Shape, grown, scaled, within
 from napari_ips.network import CrossImageFusionNetwork
 
-# Around a core, so that the next finer scale can be interpolated up to its border.
-_MARGIN = 2
+# Around a core, so that what is done at steps of the depth does not end at its border; the
+# next finer scale, interpolated, needs 2.
+_MARGIN = STEP_REACH
 # Edge of the cells in which focus energies are compared, pixels.
 _CELL = 32
 # A slice may be the sharpest in a cell if it has this share of the highest energy there,
@@ -64,7 +66,7 @@ def core_evidence(
     Returns
     -------
     Evidence
-        Of the core and two pixels around it.
+        Of the core and some pixels around it.
     """
     area = evidence_area(core, settings.shape)
     y, x = within(area, window(core, settings))
