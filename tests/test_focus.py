@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from napari_ips.fusion.blend import STEP_REACH, mixed_at_steps
 from napari_ips.fusion.focus import (
     confidence,
     focus_curve,
     probabilities,
     sub_slice_depth,
 )
+from napari_ips.fusion.noise import noise_level
 
 
 def pixel(*values: float) -> torch.Tensor:
@@ -61,3 +64,33 @@ def test_a_higher_temperature_is_less_sure():
     curve = focus_curve(pixel(3, -4, -2))
     sure, unsure = (float(confidence(probabilities(curve, t))) for t in (1.0, 2.0))
     assert sure > unsure + 0.1
+
+
+def two_depths(slices: int, lower: int, upper: int) -> torch.Tensor:
+    """Probabilities of a scene with a step in its middle, every slice certain."""
+    probable = torch.zeros(slices, 40, 60)
+    probable[lower, :, :30] = 1
+    probable[upper, :, 30:] = 1
+    return probable
+
+
+@pytest.mark.parametrize("upper", [3, 4])
+def test_slices_are_not_mixed_on_a_smooth_surface(upper):
+    surface = two_depths(8, 3, upper)
+    torch.testing.assert_close(mixed_at_steps(surface), surface)
+
+
+def test_slices_are_mixed_around_a_step_and_only_there():
+    step = two_depths(8, 0, 6)
+    mixed = mixed_at_steps(step)
+    torch.testing.assert_close(mixed.sum(0), torch.ones(40, 60))
+    assert 0.2 < mixed[0, 20, 30] < 0.8
+    far = [*range(30 - STEP_REACH), *range(30 + STEP_REACH, 60)]
+    torch.testing.assert_close(mixed[:, :, far], step[:, :, far])
+
+
+def test_noise_is_measured_where_there_is_light():
+    rng = np.random.default_rng(0)
+    light = rng.normal(0.5, 0.05, (3, 64, 64)).astype(np.float32)
+    dark = rng.normal(0.01, 0.001, (2, 64, 64)).astype(np.float32)
+    assert noise_level(np.concatenate([dark, light])) == pytest.approx(0.05, rel=0.1)
