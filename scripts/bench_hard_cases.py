@@ -214,6 +214,8 @@ def noise_tables(figures: Figures) -> Iterator[str]:
 def _lead(values: Mapping[str, float]) -> str:
     """Tell by how much the soft mode is above the best of the methods of others."""
     others = {m: v for m, v in values.items() if not m.startswith("ips") and m != ORACLE}
+    if not others or "ips" not in values:
+        return "-"
     best = max(others, key=lambda m: -math.inf if math.isnan(others[m]) else others[m])
     return f"{values['ips'] - others[best]:+.2f} ({best})"
 
