@@ -28,14 +28,20 @@ def test_help_loads_nothing_heavy():
 
 
 def test_help_is_quick():
-    times = []
-    for _ in range(3):
+    """Beside the smallest program of typer, for machines differ and are busy."""
+    smallest = "import typer; app = typer.Typer(); app.command()(lambda: None); app()"
+    own = "from napari_ips.cli import main; main()"
+
+    def seconds(program, *arguments):
         before = os.times()
-        in_process("fuse", "--help")
+        command = [sys.executable, "-c", program, *arguments, "--help"]
+        subprocess.run(command, capture_output=True, check=True, timeout=60)
         after = os.times()
-        times.append(sum(after[2:4]) - sum(before[2:4]))
-    # 0.2 s of a free core; other work on the machine makes it more.
-    assert min(times) < 0.4
+        return sum(after[2:4]) - sum(before[2:4])
+
+    times = [(seconds(own, "fuse"), seconds(smallest)) for _ in range(4)]
+    # About twice as long; with PyTorch or SciPy it would be ten times.
+    assert min(t for t, _ in times) < 4 * min(t for _, t in times)
 
 
 @pytest.mark.parametrize(
