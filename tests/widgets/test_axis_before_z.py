@@ -152,7 +152,9 @@ def test_slices_along_the_last_axis(viewer, simulated, fuse, qtbot, tmp_path):
     dock.show_button.click()
     qtbot.waitUntil(lambda: "last surface" in viewer.layers, timeout=_WAIT)
     heights = viewer.layers["last surface"].vertices[:, 0].reshape(64, 64)
-    assert np.isclose(heights, expected.depth, atol=1e-3).mean() > 0.9
+    # Those that are not sure are taken from around them.
+    sure = expected.confidence >= np.percentile(expected.confidence, 75)
+    assert np.isclose(heights, expected.depth, atol=1e-3)[sure].mean() > 0.9
 
 
 def test_painting_changes_the_time_point_that_is_shown(viewer, source, movie, fuse, qtbot):
@@ -214,8 +216,10 @@ def test_the_surface_is_that_of_the_time_point_shown(viewer, source, fuse, qtbot
     surface = viewer.layers["movie surface"]
     z = np.array([surface.data_to_world(v)[0] for v in surface.vertices]).reshape(64, 64)
     depth = layers["depth"].data[:, 0]
-    assert np.isclose(z, 7 + depth[1], atol=1e-3).mean() > 0.9
-    assert np.isclose(z, 7 + depth[0], atol=1e-3).mean() < 0.5
+    confidence = layers["confidence"].data[1, 0]
+    sure = confidence >= np.percentile(confidence, 75)
+    assert np.isclose(z, 7 + depth[1], atol=1e-3)[sure].mean() > 0.9
+    assert np.isclose(z, 7 + depth[0], atol=1e-3)[sure].mean() < 0.5
     low, high = surface.extent.world
     np.testing.assert_allclose(low[1:], (10, 20), atol=1e-3)
     np.testing.assert_allclose(high[1:], (10 + 31.5, 20 + 31.5), atol=1e-3)
