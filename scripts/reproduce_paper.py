@@ -175,7 +175,7 @@ def _pair_scene(sample: PairSample) -> Scene:
 def validation_scenes(config: TrainConfig) -> list[Scene]:
     """Draw pairs with smooth focus regions from the tiles that no training sees."""
     config = config.model_copy(update={"crop_size": VALIDATION_EDGE})
-    pool = load_images(config.images, 1, VALIDATION_EDGE, config.min_sharpness)
+    pool = load_images(config)
     _, held_out = split_pool(pool, config)
     scale = IntensityRange(0.0, 1.0)
     return [

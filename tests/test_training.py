@@ -25,9 +25,7 @@ from napari_ips.events import (
     TrainingFinished,
     ValidationPoint,
 )
-from napari_ips.shuffling import low_pass
 from napari_ips.training import loop, train
-from napari_ips.training.images import load_images, sharpness
 from napari_ips.weights import load_weights, read_tensors
 
 SMALL = NetworkConfig(width=4, local_blocks=1, mamba_blocks=1, d_state=4)
@@ -63,59 +61,6 @@ def settings(folder: Path, **values) -> TrainConfig:
     return TrainConfig.from_preset(
         values.pop("preset", "microscopy"), **(defaults | values)
     )
-
-
-def test_images_of_all_formats_are_found_in_folders(folder):
-    pool = load_images([folder], 1, 64, 0.06)
-    assert pool.rejected == ()
-    assert sorted(str(i.data.dtype) for i in pool.images) == [
-        "float32", "float32", "uint16", "uint16", "uint8", "uint8",
-    ]  # fmt: skip
-    crops = pool.draw(20, 64, np.random.default_rng(0))
-    assert crops.shape == (20, 1, 64, 64)
-    assert crops.dtype == np.float32
-    assert -0.5 < crops.min() < 0.2 < 0.8 < crops.max() < 1.5
-
-
-def test_soft_empty_small_and_unreadable_images_are_left_out_with_the_reason(folder):
-    camera = torch.from_numpy(data.camera().astype(np.float32))[None, None]
-    soft = low_pass(camera, "gaussian", 31)[0, 0].numpy().astype(np.uint8)
-    Image.fromarray(soft).save(folder / "soft.png")
-    dark = np.random.default_rng(0).integers(3, 9, (256, 256), dtype=np.uint8)
-    Image.fromarray(dark).save(folder / "dark.png")
-    lonely = np.zeros((256, 256), np.uint8)
-    lonely[:20, :20] = 255
-    Image.fromarray(lonely).save(folder / "lonely.png")
-    Image.fromarray(data.camera()[:20]).save(folder / "small.png")
-    (folder / "broken.png").write_bytes(b"\x89PNG nothing more")
-    tifffile.imwrite(folder / "nan.tif", np.full((64, 64), np.nan, np.float32))
-    pool = load_images([folder], 1, 64, 0.06)
-    reasons = {Path(name).name: why for name, why in pool.rejected}
-    assert reasons.keys() == {
-        "soft.png", "dark.png", "lonely.png", "small.png", "broken.png", "nan.tif",
-    }  # fmt: skip
-    assert "soft" in reasons["soft.png"]
-    assert "empty" in reasons["dark.png"]
-    assert "empty" in reasons["lonely.png"]
-    assert "smaller than a crop" in reasons["small.png"]
-    assert "NaN" in reasons["nan.tif"]
-    assert len(pool.images) == 6
-
-
-def test_a_folder_without_usable_images_is_refused(tmp_path):
-    Image.fromarray(np.zeros((99, 99), np.uint8)).save(tmp_path / "black.png")
-    with pytest.raises(IPSError, match="None of 1 images"):
-        load_images([tmp_path], 1, 64, 0.06)
-    with pytest.raises(IPSError, match="does not exist"):
-        load_images([tmp_path / "nowhere"], 1, 64, 0.06)
-
-
-def test_sharpness_falls_with_blur():
-    image = torch.from_numpy(data.camera().astype(np.float32) / 255)[None, None]
-    values = [sharpness(low_pass(image, "mean", k)[0].numpy()) for k in (1, 3, 9, 31)]
-    assert values == sorted(values, reverse=True)
-    assert values[0] > 0.1
-    assert values[-1] < 0.06
 
 
 def test_the_paper_preset_is_section_3_c(folder):

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_ips.config import TrainConfig
 from napari_ips.errors import IPSError
 from napari_ips.intensity import FloatImage, IntensityRange, luminance
 
@@ -140,21 +141,15 @@ def _within_zarr(path: Path, top: Path) -> bool:
     return any(part.endswith(".zarr") for part in path.relative_to(top).parts[:-1])
 
 
-def load_images(
-    sources: Iterable[Path], channels: int, crop_size: int, min_sharpness: float
-) -> ImagePool:
+def load_images(config: TrainConfig) -> ImagePool:
     """Read every usable image of files and folders.
 
     Parameters
     ----------
-    sources : iterable of Path
-        TIFF (8, 16, 32 bit; every page an image), PNG, JPEG, OME-Zarr, or folders.
-    channels : int
-        Channels of the network; with 1, colours become luminance.
-    crop_size : int
-        Smaller images are left out.
-    min_sharpness : float
-        Softer images are left out; see `sharpness`.
+    config : TrainConfig
+        Its ``images``: TIFF (8, 16, 32 bit; every page an image), PNG, JPEG, OME-Zarr, or
+        folders. With a network of one channel colours become luminance. Images smaller
+        than ``crop_size`` or softer than ``min_sharpness`` are left out.
 
     Raises
     ------
@@ -163,11 +158,11 @@ def load_images(
     """
     accepted: list[TrainingImage] = []
     rejected: list[tuple[str, str]] = []
-    for path in find_files(sources):
+    for path in find_files(config.images):
         try:
             for name, page in _pages(path):
-                image = _prepare(name, page, channels)
-                reason = _why_not(image, page.dtype, crop_size, min_sharpness)
+                image = _prepare(name, page, config.network.in_channels)
+                reason = _why_not(image, page.dtype, config.crop_size, config.min_sharpness)
                 if reason:
                     rejected.append((name, reason))
                 else:
@@ -178,9 +173,10 @@ def load_images(
         first = f" The first one: {rejected[0][0]}: {rejected[0][1]}" if rejected else ""
         raise IPSError(
             f"None of {len(rejected)} images can be used for training; "
-            f"give sharp images of at least {crop_size} x {crop_size} pixels.{first}"
+            f"give sharp images of at least {config.crop_size} x {config.crop_size} "
+            f"pixels.{first}"
         )
-    return ImagePool(tuple(accepted), tuple(rejected), min_sharpness)
+    return ImagePool(tuple(accepted), tuple(rejected), config.min_sharpness)
 
 
 def _pages(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -63,9 +63,7 @@ def train(
     _check_output(config, resume, overwrite)
     config = with_start(config)
     device = choose_device(config.device)
-    pool = load_images(
-        config.images, config.network.in_channels, config.crop_size, config.min_sharpness
-    )
+    pool = load_images(config)
     yield ImagesFound(len(pool.images), pool.rejected)
     if not resume:
         checkpoint_path(config.output).unlink(missing_ok=True)
