@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_ips.errors import IPSError
@@ -48,6 +48,68 @@ def plainly_written(path: Path) -> Iterator[None]:
             raise IPSError(f"The disk is full: {path} was not written.") from error
         reason = error.strerror or error
         raise IPSError(f"{path} cannot be written: {reason}.") from error
+
+
+@contextmanager
+def locked(folder: Path, busy: str, *, wait: float = 0.0) -> Iterator[None]:
+    """Keep other programs from working in the same folder, which need not exist.
+
+    The lock is a file beside the folder. It is the system that holds it, so that it ends
+    with the program, however that ends; it may be let go in another thread.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    busy : str
+        What to say when another program has it.
+    wait : float
+        For how many seconds to wait for that one.
+
+    Raises
+    ------
+    IPSError
+        If another program works there, or the lock cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path = _lock_path(folder)
+    lock = FileLock(path, thread_local=False)
+    with plainly_written(path):
+        try:
+            lock.acquire(timeout=wait)
+        except Timeout as error:
+            raise IPSError(busy) from error
+    try:
+        yield
+    finally:
+        # While it is still held, else it might be another program's; where a file that
+        # is open cannot be deleted, the lock does so itself.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether a program works in a folder, as `locked` has it."""
+    from filelock import FileLock, Timeout
+
+    path = _lock_path(folder)
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path, thread_local=False).acquire(timeout=0), suppress(OSError):
+            path.unlink()
+    except Timeout:
+        return True
+    except OSError:
+        # Who cannot open it cannot tell; nor could a program of theirs work there.
+        return False
+    return False
+
+
+def _lock_path(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
 
 
 def remove_leftovers(path: Path) -> None:

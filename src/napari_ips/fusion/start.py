@@ -1,12 +1,11 @@
-"""Before jobs begin: one program at a time, and what earlier runs have left."""
+"""Before jobs begin: what earlier runs have left."""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 
 from napari_ips.errors import IPSError
@@ -15,36 +14,6 @@ from napari_ips.fusion.job import Job
 from napari_ips.fusion.output import is_begun
 
 _log = logging.getLogger(__name__)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep other programs from working in the same work folder.
-
-    Raises
-    ------
-    IPSError
-        If another one does so already.
-    """
-    from filelock import FileLock, Timeout
-
-    path = folder.with_name(f"{folder.name}.lock")
-    lock = FileLock(path)
-    with plainly_written(path):
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise IPSError(
-                f"Another program is fusing into {folder}; wait for it, or stop it."
-            ) from error
-    try:
-        yield
-    finally:
-        # While it is still held, else it might be another program's; where a file that
-        # is open cannot be deleted, the lock does so itself.
-        with suppress(OSError):
-            path.unlink()
-        lock.release()
 
 
 def stopped_tile(folder: Path) -> int | None:

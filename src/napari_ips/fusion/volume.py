@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
 from napari_ips.events import Begun, ProgressCallback, TileDone
-from napari_ips.files import plainly_written, work_folder
+from napari_ips.files import locked, plainly_written, work_folder
 from napari_ips.fusion.compute import Runner, stoppable
 from napari_ips.fusion.engine import Engine
 from napari_ips.fusion.job import Job, with_position
@@ -22,7 +22,7 @@ from napari_ips.fusion.output import all_written, check_outputs, take_back, writ
 from napari_ips.fusion.plan import MAPS, Plan, Plane
 from napari_ips.fusion.scratch import LevelOnDisk, load_settings, save_settings
 from napari_ips.fusion.spool import spooled
-from napari_ips.fusion.start import begin, has_to_run, locked, stopped_tile
+from napari_ips.fusion.start import begin, has_to_run, stopped_tile
 from napari_ips.fusion.survey import prepare
 from napari_ips.fusion.tiles import Core
 from napari_ips.io import LazyStack, open_stacks, wrap_array
@@ -119,7 +119,9 @@ def fuse_to_file(
         )
         check_outputs(job, outputs, overwrite or resume)
         jobs.append((job, outputs))
-    with locked(work_folder(paths["fused"])):
+    folder = work_folder(paths["fused"])
+    busy = f"Another program is fusing into {folder}; wait for it, or stop it."
+    with locked(folder, busy):
         todo = [
             (job, outputs)
             for job, outputs in jobs
