@@ -137,7 +137,7 @@ def load_weights(name: str | Path) -> tuple[CrossImageFusionNetwork, dict[str, s
 
 def read_card(path: Path) -> dict[str, str]:
     """Read the metadata of a weights file without its tensors."""
-    card = _metadata(path)
+    card = read_metadata(path)
     if card.get("format") != _FORMAT:
         raise IPSError(f"{path} is a safetensors file, but not weights of napari-ips.")
     return card
@@ -152,12 +152,13 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read the tensors and metadata of a safetensors file."""
-    metadata = _metadata(path)
+    metadata = read_metadata(path)
     with safe_open(path, framework="pt") as file:
         return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118
 
 
-def _metadata(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file without its tensors."""
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {})
@@ -174,7 +175,7 @@ def card_numbers(card: dict[str, str]) -> dict[str, object]:
     for key, text in card.items():
         try:
             parsed[key] = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             parsed[key] = text
     return parsed
 

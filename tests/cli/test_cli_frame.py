@@ -45,7 +45,7 @@ def test_help_is_quick():
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "fuse", "train", "benchmark", "simulate", "info"]
+    "command", ["demo", "fuse", "train", "benchmark", "simulate", "info", "weights"]
 )
 def test_every_help_teaches_by_examples(success, command):
     text = " ".join(success(command, "--help").split())

@@ -23,6 +23,8 @@ from napari_ips.cli.info import info
 from napari_ips.cli.progress import warnings_as_lines
 from napari_ips.cli.simulate import simulate
 from napari_ips.cli.train import train
+from napari_ips.cli.weights import EXAMPLES as WEIGHTS_EXAMPLES
+from napari_ips.cli.weights import app as weights_app
 from napari_ips.errors import IPSError
 
 INTERRUPTED = 130
@@ -70,6 +72,12 @@ def _napari_ips(
 for _command in (demo, fuse, train, benchmark, simulate, info):
     _epilog = getattr(sys.modules[_command.__module__], "EXAMPLES", None)
     app.command(epilog=_epilog)(_command)
+app.add_typer(
+    weights_app,
+    name="weights",
+    epilog=WEIGHTS_EXAMPLES,
+    help="List, describe and manage weights, your own and the bundled ones.",
+)
 
 
 def main() -> None:

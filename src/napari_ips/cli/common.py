@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from napari_ips.config import FuseConfig
+    from napari_ips.weights import WeightsInfo
 
 
 def json_flag(panel: str | None = None) -> Any:
@@ -37,7 +38,7 @@ def overwrite_flag(panel: str | None = None) -> Any:
 def weights_option(panel: str | None = None) -> Any:
     """Describe ``--weights``."""
     return typer.Option(
-        help="Name of weights (see [bold]napari-ips info[/]) or a .safetensors file. "
+        help="Name of weights (see [bold]napari-ips weights[/]) or a .safetensors file. "
         "Default: those that come with the package.",
         show_default=False,
         rich_help_panel=panel,
@@ -95,6 +96,18 @@ def print_json(values: Mapping[str, Any]) -> None:
     is not a number becomes null.
     """
     typer.echo(json.dumps(_jsonable(values), indent=2))
+
+
+def weights_entry(info: WeightsInfo) -> dict[str, Any]:
+    """Return what is known of weights, for ``--json``."""
+    from napari_ips.weights import card_numbers
+
+    return {
+        "name": info.name,
+        "path": info.path,
+        "bundled": info.bundled,
+        "card": card_numbers(info.card),
+    }
 
 
 def _jsonable(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING, Any
 
-from napari_ips.cli.common import JsonFlag, human, print_json
+from napari_ips.cli.common import JsonFlag, human, print_json, weights_entry
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -57,15 +57,7 @@ def _collect() -> dict[str, Any]:
         "backends": scan.backends(),
         "convolutions": {"causal_conv1d": mamba.conv_unavailable()},
         "auto": {"device": device, "backend": backend, "why": why},
-        "weights": [
-            {
-                "name": entry.name,
-                "path": entry.path,
-                "bundled": entry.bundled,
-                "card": weights.card_numbers(entry.card),
-            }
-            for entry in weights.list_weights()
-        ],
+        "weights": [weights_entry(entry) for entry in weights.list_weights()],
     }
 
 

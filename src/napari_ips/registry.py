@@ -1,0 +1,356 @@
+"""The user's own weights: to add, describe, rename, hand on and delete them.
+
+The bundled weights stay as they are, and no name is ever taken from other weights. Names
+that differ in nothing but capitals count as the same, for to some disks they are.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from napari_ips import weights
+from napari_ips.errors import IPSError
+from napari_ips.files import locked, plainly_written, written_whole
+from napari_ips.weights import (
+    WeightsInfo,
+    card_numbers,
+    list_weights,
+    load_weights,
+    read_card,
+    read_tensors,
+    write_tensors,
+)
+
+_SUFFIX = ".safetensors"
+# In bytes: some disks take 143, and names of files that are still being written are longer.
+_LONGEST = 100
+_RESERVED = {"con", "prn", "aux", "nul"}
+_RESERVED |= {f"{port}{number}" for port in ("com", "lpt") for number in range(10)}
+_RULE = (
+    "use letters, digits, spaces and - _ . in it, begin and end it with a letter or digit"
+)
+_PATIENCE = 5.0
+_SOURCES_TOLD = 3
+
+
+def check_name(name: str) -> None:
+    """Refuse a name under which no weights can be added.
+
+    Raises
+    ------
+    IPSError
+        If it is no plain name for a file on every system, or is taken.
+    """
+    _check_free(_plain_name(name))
+
+
+def register_weights(path: Path, name: str, notes: str | None = None) -> WeightsInfo:
+    """Copy finished weights into the folder of the user, under a name.
+
+    Parameters
+    ----------
+    path : Path
+        The file. It stays where it is.
+    name : str
+        Name by which they can be chosen from then on.
+    notes : str, optional
+        Put into the card of the copy, in the place of notes that are there.
+
+    Raises
+    ------
+    IPSError
+        If the name is taken or not plain, the file is no weights, or the copy cannot be
+        written; then there is none.
+    """
+    name = _plain_name(name)
+    read_card(path)
+    with _one_at_a_time():
+        _check_free(name)
+        return _write(path, _own_path(name), notes)
+
+
+def import_weights(
+    path: Path, name: str | None = None, notes: str | None = None
+) -> WeightsInfo:
+    """Register weights from elsewhere, of which it is tried first whether they load.
+
+    Parameters
+    ----------
+    path : Path
+        The file. It stays where it is.
+    name : str, optional
+        By default, the name of the file without its ending.
+    notes : str, optional
+        As in `register_weights`.
+
+    Raises
+    ------
+    IPSError
+        As `register_weights`, and if this version cannot use them.
+    """
+    if not path.is_file():
+        raise IPSError(f"There is no file {path}.")
+    name = path.stem if name is None else name
+    check_name(name)
+    # Absolute, so that it is not taken for a name.
+    load_weights(path.absolute())
+    return register_weights(path, name, notes)
+
+
+def export_weights(name: str, path: Path, overwrite: bool = False) -> None:
+    """Copy registered weights, bundled ones too, to a file.
+
+    Raises
+    ------
+    IPSError
+        If there are no such weights, the file exists and ``overwrite`` is not set, its
+        name does not end in .safetensors, or it cannot be written.
+    """
+    info = _known(name)
+    if path.suffix.lower() != _SUFFIX:
+        raise IPSError(f"{path}: end the name in {_SUFFIX}.")
+    if path.is_dir():
+        raise IPSError(f"{path} is a folder; give the name of a file.")
+    if os.path.lexists(path) and not overwrite:
+        raise IPSError(f"{path} exists; choose another name, or let it be overwritten.")
+    with written_whole(path) as temporary:
+        shutil.copyfile(info.path, temporary)
+
+
+def rename_weights(old: str, new: str) -> WeightsInfo:
+    """Give weights of the user another name.
+
+    Raises
+    ------
+    IPSError
+        If there are none, they are bundled, or the new name is taken or not plain.
+    """
+    new = _plain_name(new)
+    with _one_at_a_time():
+        info = own_weights(old)
+        _check_free(new, besides=info.path)
+        path = _own_path(new)
+        with plainly_written(path):
+            os.rename(info.path, path)
+        return replace(info, name=new, path=path)
+
+
+def delete_weights(name: str) -> None:
+    """Delete weights of the user.
+
+    Raises
+    ------
+    IPSError
+        If there are none, or they are bundled.
+    """
+    with _one_at_a_time():
+        path = own_weights(name).path
+        with plainly_written(path):
+            path.unlink()
+
+
+def set_notes(name: str, notes: str) -> WeightsInfo:
+    """Put other notes into the card of weights of the user; empty ones remove them.
+
+    Raises
+    ------
+    IPSError
+        If there are none, they are bundled, or the file cannot be written.
+    """
+    with _one_at_a_time():
+        path = own_weights(name).path
+        return _write(path, path, notes)
+
+
+def own_weights(name: str) -> WeightsInfo:
+    """Find weights of the user, which may be changed.
+
+    Raises
+    ------
+    IPSError
+        If there are none of this name, or they are bundled.
+    """
+    info = _known(name)
+    if info.bundled:
+        raise IPSError(f"The weights {name!r} came with the package and stay as they are.")
+    return info
+
+
+def describe_card(card: dict[str, str]) -> str:
+    """Tell in a few plain lines what a card says, each with its subject first."""
+    return "\n".join(f"{subject}: {words}" for subject, words in card_facts(card).items())
+
+
+def card_facts(card: dict[str, str]) -> dict[str, str]:
+    """Tell what a card says in words for people, each in one line, by subject.
+
+    Cards of older versions and other programs may lack anything, or hold nonsense: what
+    is missing or cannot be understood is left out.
+    """
+    parsed = card_numbers(card)
+    told = {
+        "Trained on": _trained_on(parsed),
+        "Sources": _sources(parsed),
+        "Length": _length(parsed),
+        "Made": _made(card),
+        "Preset": _plain(card.get("preset", "")),
+        "Started from": _started_from(card, parsed),
+        "Validation": _validation(parsed),
+        "Notes": _plain(card.get("notes", "")),
+        "Licence": _plain(card.get("licence", "")),
+    }
+    return {subject: words for subject, words in told.items() if words}
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keep two programs from taking the same name at the same time."""
+    folder = weights.user_folder()
+    with plainly_written(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    busy = f"Another program is changing the weights in {folder}; try again."
+    with locked(folder, busy, wait=_PATIENCE):
+        yield
+
+
+def _own_path(name: str) -> Path:
+    return weights.user_folder() / f"{name}{_SUFFIX}"
+
+
+def _known(name: str) -> WeightsInfo:
+    infos = list_weights()
+    for info in infos:
+        if info.name == name:
+            return info
+    known = ", ".join(info.name for info in infos)
+    raise IPSError(f"There are no weights {name!r}, only: {known}.")
+
+
+def _plain_name(name: str) -> str:
+    """Refuse what is no name of a file on every system, and put letters as most do."""
+    name = unicodedata.normalize("NFC", name)
+    if not _is_plain(name):
+        raise IPSError(f"{name!r} cannot be the name of weights: {_RULE}.")
+    if name.lower().endswith(_SUFFIX):
+        raise IPSError(f"Leave out the {_SUFFIX} at the end of the name {name!r}.")
+    if name.partition(".")[0].strip().lower() in _RESERVED:
+        raise IPSError(f"The name {name!r} means something else to Windows; use another.")
+    if len(name.encode()) > _LONGEST:
+        raise IPSError(f"The name {name[:20]!r}... is too long for some disks; shorten it.")
+    return name
+
+
+def _is_plain(name: str) -> bool:
+    # Letters, the marks that some scripts write on them, and decimal digits.
+    kinds = [unicodedata.category(character) for character in name]
+    word = [kind[0] in "LM" or kind == "Nd" for kind in kinds]
+    allowed = all(w or c in " -_." for w, c in zip(word, name, strict=True))
+    return allowed and bool(name) and kinds[0][0] != "M" and word[0] and word[-1]
+
+
+def _check_free(name: str, besides: Path | None = None) -> None:
+    """Refuse the name of other weights, and of files in their folder that are damaged."""
+    files = [info.path for info in list_weights()]
+    files += weights.user_folder().glob(f"*{_SUFFIX}")
+    for file in files:
+        if file != besides and _folded(file.stem) == _folded(name):
+            raise IPSError(f"The name {name!r} is taken ({file}); choose another one.")
+
+
+def _folded(name: str) -> str:
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return unicodedata.normalize("NFKC", folded)
+
+
+def _write(source: Path, path: Path, notes: str | None) -> WeightsInfo:
+    """Write the tensors of a file as they are, and its card with other notes."""
+    tensors, card = read_tensors(source)
+    if notes is not None:
+        card = {key: text for key, text in card.items() if key != "notes"}
+        card |= {"notes": notes.strip()} if notes.strip() else {}
+    write_tensors(path, tensors, card)
+    return WeightsInfo(path.stem, path, False, card)
+
+
+def _plain(text: object) -> str:
+    """Put text into one line, without what could command a terminal."""
+    words = " ".join(str(text).split())
+    return "".join(character for character in words if character.isprintable())
+
+
+def _number(value: object, form: str, unit: float = 1.0) -> str:
+    """Write a number in units, and anything else as nothing."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    try:
+        return format(value / unit, form)
+    except OverflowError:
+        return ""
+
+
+def _table(parsed: dict[str, object], key: str) -> dict[str, object]:
+    value = parsed.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _trained_on(parsed: dict[str, object]) -> str:
+    told = _table(parsed, "training_set")
+    images = _number(told.get("images"), ".0f")
+    if not images:
+        return ""
+    pixels = _number(told.get("pixels"), ".3g", 1e6)
+    dtypes = _plain(", ".join(_table(told, "dtypes")))
+    parts = [f"{images} image{'s' * (images != '1')}"]
+    parts += [f"{pixels} million pixels"] if pixels else []
+    parts += [dtypes] if dtypes else []
+    return ", ".join(parts)
+
+
+def _sources(parsed: dict[str, object]) -> str:
+    names = parsed.get("sources")
+    if not isinstance(names, list) or not names:
+        return ""
+    told = ", ".join(_plain(name) for name in names[:_SOURCES_TOLD])
+    more = len(names) - _SOURCES_TOLD
+    return f"{told} and {more} more" if more > 0 else told
+
+
+def _length(parsed: dict[str, object]) -> str:
+    steps = _number(parsed.get("iterations"), ".0f")
+    minutes = _number(parsed.get("training_minutes"), ".3g")
+    parts = [f"{steps} steps"] if steps else []
+    parts += [f"{minutes} minutes"] if minutes else []
+    early = {"asked": "ended early by hand", "diverged": "ended early, the loss diverged"}
+    reason = early.get(str(parsed.get("reason")))
+    return ", ".join([*parts, reason] if reason else parts)
+
+
+def _made(card: dict[str, str]) -> str:
+    date = card.get("date", "")
+    try:
+        return f"{datetime.fromisoformat(date).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+    except (ValueError, OverflowError):
+        return _plain(date)
+
+
+def _started_from(card: dict[str, str], parsed: dict[str, object]) -> str:
+    told = card.get("start_from") or _table(parsed, "settings").get("start_from")
+    return _plain(told or "")
+
+
+def _validation(parsed: dict[str, object]) -> str:
+    after, before = _table(parsed, "validation"), _table(parsed, "validation_before")
+    kinds = (("psnr", "PSNR", ".2f", " dB"), ("ssim", "SSIM", ".4f", ""))
+    parts = []
+    for key, title, form, unit in kinds:
+        now, then = _number(after.get(key), form), _number(before.get(key), form)
+        if now:
+            parts.append(f"{title} {f'{then} -> ' if then else ''}{now}{unit}")
+    return ", ".join(parts)
