@@ -34,6 +34,7 @@ from napari_ips.files import written_whole
 from napari_ips.intensity import IntensityRange
 from napari_ips.io import read_image
 from napari_ips.training import train
+from napari_ips.training.card import told_settings
 from napari_ips.training.images import load_images
 from napari_ips.training.validation import split_pool, validation_batches
 from napari_ips.weights import load_weights, read_card
@@ -115,9 +116,8 @@ def settings(run: str, seed: int, options: argparse.Namespace) -> TrainConfig:
         output=options.output / f"{run}-seed{seed}.safetensors",
         network=shape,
         iterations=options.iterations,
-        # Neither is needed between: a training is short, and measured at its end.
+        # Measured at its end alone: the paper takes the weights of the last step.
         validation_interval=options.iterations,
-        checkpoint_interval=options.iterations,
         seed=seed,
         **(BUDGET | changes),
     )
@@ -147,9 +147,8 @@ def train_or_load(config: TrainConfig) -> tuple[CrossImageFusionNetwork, dict[st
 
 def _check_same(config: TrainConfig) -> None:
     card = read_card(config.output)
-    now = config.model_dump(mode="json", exclude={"images", "output", "network"})
     same_network = json.loads(card["network"]) == config.network.model_dump(mode="json")
-    if json.loads(card["settings"]) != now or not same_network:
+    if json.loads(card["settings"]) != told_settings(config) or not same_network:
         raise IPSError(
             f"{config.output} was trained with other settings; give another folder with -o."
         )

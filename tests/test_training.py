@@ -1,66 +1,36 @@
-"""Training: images, pairs, the loop, and runs that are broken off."""
+"""Training: the presets, the events and results of a run, and where it starts from."""
 
 from __future__ import annotations
 
-import errno
-import os
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+import json
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-import tifffile
 import torch
-from PIL import Image
 from skimage import data
 
-from napari_ips import IPSError, NetworkConfig, TrainConfig
+from napari_ips import FuseConfig, IPSError, NetworkConfig, TrainConfig, fuse_stack
+from napari_ips.evaluation.metrics import psnr
 from napari_ips.events import (
     CheckpointSaved,
     ImagesFound,
     LossPoint,
+    Preview,
     TrainingFinished,
     ValidationPoint,
 )
-from napari_ips.training import loop, train
-from napari_ips.weights import load_weights, read_tensors
-
-SMALL = NetworkConfig(width=4, local_blocks=1, mamba_blocks=1, d_state=4)
+from napari_ips.network import CrossImageFusionNetwork
+from napari_ips.simulation import simulate_stack
+from napari_ips.training import train
+from napari_ips.training.step import learning_rate
+from napari_ips.weights import read_card, read_tensors, save_weights
+from trainings import measured, put_images, settings, trained
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
-    """Sharp images in the formats that labs have."""
-    images = tmp_path / "images"
-    (images / "deeper").mkdir(parents=True)
-    camera, coins = data.camera(), data.coins()
-    Image.fromarray(camera).save(images / "camera.png")
-    Image.fromarray(coins).save(images / "coins.jpg", quality=95)
-    tifffile.imwrite(images / "pages.tif", np.stack([coins, coins[::-1]]) * np.uint16(200))
-    tifffile.imwrite(images / "deeper" / "float.tif", camera.astype(np.float32) / 3 - 9)
-    Image.fromarray(data.astronaut()).save(images / "colour.png")
-    return images
-
-
-def settings(folder: Path, **values) -> TrainConfig:
-    defaults = {
-        "images": (folder,),
-        "output": folder.parent / "w.safetensors",
-        "network": SMALL,
-        "iterations": 6,
-        "batch_size": 2,
-        "crop_size": 32,
-        "validation_crops": 2,
-        "validation_interval": 3,
-        "checkpoint_interval": 2,
-        "device": "cpu",
-    }
-    return TrainConfig.from_preset(
-        values.pop("preset", "microscopy"), **(defaults | values)
-    )
+def folder(tmp_path):
+    return put_images(tmp_path / "images")
 
 
 def test_the_paper_preset_is_section_3_c(folder):
@@ -71,146 +41,143 @@ def test_the_paper_preset_is_section_3_c(folder):
     assert (plain.low_pass, plain.kernel_range) == (("mean",), (3, 31))
     assert (plain.mask_ratio, plain.coherent, plain.noise) == (0.5, 0.0, 0.0)
     assert (plain.network.output, plain.network.global_stride) == ("image", 1)
-    rates = [loop.learning_rate(plain, f) for f in (0.0, 0.5, 0.75, 1.0)]
+    rates = [learning_rate(1e-4, plain.decay_start, f) for f in (0.0, 0.5, 0.75, 1.0)]
     assert rates == pytest.approx([1e-4, 1e-4, 5e-5, 0.0])
 
 
 @pytest.mark.parametrize("preset", ["paper", "microscopy"])
 def test_a_run_reports_events_and_writes_weights(folder, preset):
-    config = settings(folder, preset=preset)
-    events = list(train(config))
+    config = settings(folder, preset=preset, iterations=4)
+    events = trained(config)
+    step, measurement = [LossPoint, CheckpointSaved], [ValidationPoint, Preview]
     assert [type(e) for e in events] == [
-        ImagesFound, LossPoint, LossPoint, CheckpointSaved, LossPoint, ValidationPoint,
-        LossPoint, CheckpointSaved, LossPoint, LossPoint, ValidationPoint, CheckpointSaved,
+        ImagesFound, *measurement, *step, *step, *step, *measurement, *step, *measurement,
         TrainingFinished,
     ]  # fmt: skip
-    _, card = load_weights(config.output)
-    assert card["preset"] == preset
-    assert card["iterations"] == "6"
-    leftovers = sorted(p.name for p in folder.parent.iterdir())
-    assert leftovers == ["images", "w.safetensors"]
+    assert list(measured(events)) == [0, 3, 4]
+    assert sorted(p.name for p in folder.parent.iterdir()) == ["images", "w.safetensors"]
+    finished = events[-1]
+    assert finished.psnr_before == measured(events)[0]
+    assert finished.psnr == measured(events)[finished.iteration]
+    assert finished.reason == "length"
 
 
-def test_a_network_learns_to_choose(folder):
-    """Trained for seconds, it already tells focus far better than an untrained one."""
-    easy = {"kernel_range": (9, 31), "both_defocused": 0.0, "noise": 0.0}
+def test_previews_show_one_crop_more_and_more_in_focus(folder):
+    shown = [e for e in trained(settings(folder)) if isinstance(e, Preview)]
+    assert [p.iteration for p in shown] == [0, 3, 6]
+    for preview in shown:
+        for image in (preview.source1, preview.source2, preview.fused, preview.target):
+            assert (image.dtype, image.shape) == (np.float32, (1, 32, 32))
+        np.testing.assert_array_equal(preview.target, shown[0].target)
+    assert not np.array_equal(shown[0].fused, shown[-1].fused)
+
+
+def test_the_card_tells_where_weights_come_from(folder, tmp_path):
+    start = tmp_path / "start.safetensors"
+    trained(settings(folder, output=start, iterations=1))
+    camera = folder / "camera.png"
+    config = settings(
+        folder, images=(folder, camera), notes="for thin sections", start_from=str(start),
+        noise=0.02, output=tmp_path / "tuned.safetensors",
+    )  # fmt: skip
+    finished = trained(config)[-1]
+    card = read_card(config.output)
+    assert card["preset"] == "microscopy"
+    assert card["notes"] == "for thin sections"
+    assert json.loads(card["sources"]) == ["images", "camera.png"]
+    assert card["start_from"] == "start.safetensors"
+    assert str(tmp_path) not in json.dumps(card)
+    assert (card["noise"], card["reason"], card["device"]) == ("0.02", "length", "cpu")
+    assert card["iterations"] == str(finished.iteration)
+    before, after = json.loads(card["validation_before"]), json.loads(card["validation"])
+    assert before["psnr"] == pytest.approx(finished.psnr_before, abs=1e-3)
+    assert after["psnr"] == pytest.approx(finished.psnr, abs=1e-3)
+    assert {"psnr", "ssim"} == before.keys() == after.keys()
+    age = datetime.now(UTC) - datetime.fromisoformat(card["date"])
+    assert timedelta(0) <= age < timedelta(minutes=5)
+
+
+def test_fused_stacks_are_better_after_a_short_training(folder, tmp_path):
+    """Trained for seconds, it beats the same network untrained, on a simulated stack."""
     shape = NetworkConfig(width=8, local_blocks=2, mamba_blocks=1, d_state=4, unshuffle=1)
     config = settings(
-        folder, network=shape, batch_size=4, crop_size=48, iterations=90, ema_decay=0.9,
-        learning_rate=3e-3, intensity_jitter=False, validation_crops=8,
-        validation_interval=90, **easy,
+        folder, network=shape, iterations=60, batch_size=4, crop_size=48, ema_decay=0.9,
+        learning_rate=3e-3, validation_crops=4, validation_interval=30,
+        kernel_range=(9, 31), both_defocused=0.0, noise=0.0, intensity_jitter=False,
     )  # fmt: skip
-    untrained = config.model_copy(update={"iterations": 1, "learning_rate": 1e-9})
-    before = list(train(untrained))[-1].psnr
-    after = list(train(config, overwrite=True))[-1].psnr
-    assert after > before + 3.0
+    torch.manual_seed(0)
+    untrained = tmp_path / "untrained.safetensors"
+    save_weights(untrained, CrossImageFusionNetwork.from_config(shape), {})
+    finished = trained(config)[-1]
+    assert finished.psnr > finished.psnr_before + 3.0
+    simulated = simulate_stack(data.page()[:160, :160], 5, blur_per_slice=2.0)
 
+    def quality(weights):
+        settings = FuseConfig(weights=str(weights), device="cpu", regularise=False)
+        fused = fuse_stack(simulated.stack, config=settings).fused
+        return psnr(simulated.truth, fused, 255.0)
 
-def test_a_resumed_run_equals_an_undisturbed_one_bit_for_bit(folder, tmp_path):
-    whole = settings(folder, iterations=8, output=tmp_path / "whole.safetensors")
-    parts = settings(folder, iterations=8, output=tmp_path / "parts.safetensors")
-    list(train(whole))
-    for event in (run := train(parts)):
-        if isinstance(event, CheckpointSaved) and event.iteration == 4:
-            break
-    run.close()
-    resumed = [e for e in train(parts, resume=True) if isinstance(e, LossPoint)]
-    assert [p.iteration for p in resumed] == [5, 6, 7, 8]
-    expected, _ = read_tensors(whole.output)
-    got, _ = read_tensors(parts.output)
-    assert all(torch.equal(got[name], tensor) for name, tensor in expected.items())
-
-
-def test_a_killed_run_is_resumed_from_its_last_checkpoint(folder, tmp_path):
-    config = settings(folder, iterations=100_000, checkpoint_interval=3)
-    config.to_toml(tmp_path / "run.toml")
-    code = (
-        "from napari_ips import TrainConfig, train\n"
-        f"for _ in train(TrainConfig.from_toml({str(tmp_path / 'run.toml')!r})): pass\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code])
-    checkpoint = tmp_path / "w.checkpoint.safetensors"
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    _, metadata = read_tensors(checkpoint)
-    reached = int(metadata["iteration"])
-    assert reached >= 3
-    ended = settings(folder, iterations=reached + 2, checkpoint_interval=3)
-    points = [e for e in train(ended, resume=True) if isinstance(e, LossPoint)]
-    assert [p.iteration for p in points] == [reached + 1, reached + 2]
-
-
-def test_existing_outputs_and_unfinished_runs_are_not_overwritten(folder):
-    config = settings(folder, iterations=2)
-    run = train(config)
-    for event in run:
-        if isinstance(event, CheckpointSaved):
-            break
-    run.close()
-    with pytest.raises(IPSError, match="unfinished run"):
-        next(train(config))
-    other = settings(folder, iterations=2, learning_rate=1e-5)
-    with pytest.raises(IPSError, match=r"other settings \(learning_rate\)"):
-        list(train(other, resume=True))
-    list(train(config, resume=True))
-    with pytest.raises(IPSError, match="exists"):
-        next(train(config))
-    list(train(config, overwrite=True))
-
-
-def test_resuming_nothing_is_an_error(folder):
-    with pytest.raises(IPSError, match="nothing to resume"):
-        list(train(settings(folder), resume=True))
-
-
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(folder, monkeypatch):
-    config = settings(folder, iterations=50)
-    true_loss = loop.fusion_loss
-
-    def broken(network, batch, config):
-        loss = true_loss(network, batch, config)
-        return loss * float("nan") if calls.append(0) or len(calls) == 5 else loss
-
-    calls: list[int] = []
-    monkeypatch.setattr(loop, "fusion_loss", broken)
-    with pytest.raises(IPSError, match=r"no longer finite after 4 iterations.*kept in"):
-        list(train(config))
-    tensors, metadata = read_tensors(folder.parent / "w.checkpoint.safetensors")
-    assert metadata["iteration"] == "4"
-    assert all(torch.isfinite(t).all() for t in tensors.values())
-
-
-def test_a_full_disk_at_a_checkpoint_keeps_the_one_before(folder, monkeypatch):
-    config = settings(folder)
-    run = train(config)
-    for event in run:
-        if isinstance(event, CheckpointSaved):
-            break
-
-    def full(self, content):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(IPSError, match="disk is full"):
-        list(run)
-    _, metadata = read_tensors(folder.parent / "w.checkpoint.safetensors")
-    assert metadata["iteration"] == "2"
+    assert quality(config.output) > quality(untrained) + 1.0
 
 
 def test_fine_tuning_starts_from_other_weights(folder, tmp_path):
-    list(train(settings(folder, iterations=1)))
+    trained(settings(folder, iterations=1))
     start, _ = read_tensors(folder.parent / "w.safetensors")
     tuned = settings(
         folder, iterations=1, start_from=str(folder.parent / "w.safetensors"),
         output=tmp_path / "tuned.safetensors", learning_rate=1e-12, ema_decay=0.0,
     )  # fmt: skip
-    list(train(tuned))
+    trained(tuned)
     tensors, _ = read_tensors(tuned.output)
     for name, tensor in start.items():
         torch.testing.assert_close(tensors[name], tensor, atol=1e-9, rtol=0)
+
+
+def test_fine_tuning_that_makes_it_worse_returns_the_weights_it_started_from(
+    folder, tmp_path
+):
+    start = tmp_path / "start.safetensors"
+    trained(settings(folder, output=start, iterations=20, learning_rate=3e-3))
+    worse = settings(
+        folder, start_from=str(start), output=tmp_path / "worse.safetensors",
+        learning_rate=1.0, ema_decay=0.0, gradient_clip=None, iterations=6,
+    )  # fmt: skip
+    events = trained(worse)
+    assert max(measured(events).values()) == measured(events)[0]
+    assert events[-1].iteration == 0
+    assert events[-1].psnr == events[-1].psnr_before
+    original, kept = read_tensors(start)[0], read_tensors(worse.output)[0]
+    assert all(torch.equal(kept[name], tensor) for name, tensor in original.items())
+
+
+def test_starting_from_weights_of_another_network_is_refused(folder, tmp_path):
+    trained(settings(folder, iterations=1))
+    other = settings(
+        folder, network=NetworkConfig(width=9), output=tmp_path / "x.safetensors",
+        start_from=str(folder.parent / "w.safetensors"),
+    )  # fmt: skip
+    with pytest.raises(IPSError, match="another network"):
+        next(train(other))
+
+
+def test_training_in_bfloat16_differs_little_and_writes_float32(folder, tmp_path):
+    whole = trained(settings(folder))
+    half = trained(
+        settings(folder, precision="bfloat16", output=tmp_path / "half.safetensors")
+    )
+    losses = [[e.loss for e in run if isinstance(e, LossPoint)] for run in (whole, half)]
+    assert losses[0] != losses[1]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
+    tensors, _ = read_tensors(tmp_path / "half.safetensors")
+    assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+
+
+def test_a_training_leaves_random_numbers_of_others_alone(folder):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    trained(settings(folder, iterations=1))
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_settings_survive_toml_and_refuse_what_they_do_not_know(folder, tmp_path):
@@ -225,31 +192,5 @@ def test_settings_survive_toml_and_refuse_what_they_do_not_know(folder, tmp_path
         TrainConfig.from_preset("paperr", images=(folder,), output="w")
 
 
-def test_overwriting_forgets_the_unfinished_run_before(folder):
-    config = settings(folder)
-    run = train(config)
-    for event in run:
-        if isinstance(event, CheckpointSaved):
-            break
-    run.close()
-    fresh = train(config, overwrite=True)
-    for event in fresh:
-        if isinstance(event, LossPoint):
-            break
-    fresh.close()
-    with pytest.raises(IPSError, match="nothing to resume"):
-        list(train(config, resume=True))
-
-
 def test_kernels_that_are_all_large_are_possible(folder):
-    list(train(settings(folder, kernel_range=(9, 31), both_defocused=1.0)))
-
-
-def test_starting_from_weights_of_another_network_is_refused(folder, tmp_path):
-    list(train(settings(folder, iterations=1)))
-    other = settings(
-        folder, network=NetworkConfig(width=9), output=tmp_path / "x.safetensors",
-        start_from=str(folder.parent / "w.safetensors"),
-    )  # fmt: skip
-    with pytest.raises(IPSError, match="another network"):
-        next(train(other))
+    trained(settings(folder, kernel_range=(9, 31), both_defocused=1.0))

@@ -185,8 +185,14 @@ class TrainConfig(Config):
     images: tuple[Path, ...] = Field(description="files and folders of in-focus images")
     output: Path = Field(description="the .safetensors file to write")
     preset: str = Field("microscopy", description="recorded in the weights")
+    notes: str = Field("", description="kept in the card of the weights")
     network: NetworkConfig = NetworkConfig()
     start_from: str | None = Field(None, description="weights to fine-tune")
+    z_stacks: Literal["slices", "best", "fused"] = Field(
+        "slices",
+        description="of z-stacks among the images: every slice that is sharp, the "
+        "sharpest slice of each tile, or the stack fused first",
+    )
 
     iterations: int | None = Field(None, ge=1, description="length of the run in steps")
     minutes: float | None = Field(None, gt=0, description="length of the run in minutes")
@@ -212,7 +218,9 @@ class TrainConfig(Config):
     blob_scale: tuple[float, float] = Field((2.0, 24.0), description="pixels")
     both_defocused: Fraction = Field(0.3, description="share of pairs with no sharp side")
     dark_border: Fraction = Field(0.15, description="share of blurs padded with zeros")
-    noise: float = Field(0.03, ge=0, le=0.5, description="largest noise, of full range")
+    noise: Annotated[float, Field(ge=0, le=0.5)] | Literal["measured"] = Field(
+        0.03, description="largest noise, of full range; measured: from the images"
+    )
     noise_grain: Fraction = Field(
         0.3, description="share of the noise that neighbouring pixels have in common"
     )
@@ -220,10 +228,18 @@ class TrainConfig(Config):
     intensity_jitter: bool = Field(True, description="contrast, offset, gamma, inversion")
 
     min_sharpness: float = Field(0.06, ge=0, description="softer crops are rejected")
-    validation_crops: int = Field(16, ge=1)
-    validation_interval: int = Field(200, ge=1)
-    checkpoint_interval: int = Field(100, ge=1)
-    seed: int = Field(0, ge=0)
+    max_saturated: Fraction = Field(
+        0.5, description="crops with a larger share of pixels at the top are rejected"
+    )
+    validation_crops: int = Field(16, ge=1, description="held-out crops to measure on")
+    validation_interval: int = Field(200, ge=1, description="steps between measurements")
+    checkpoint_seconds: float = Field(
+        60.0, ge=0, description="time between checkpoints; 0: after every step"
+    )
+    seed: int = Field(0, ge=0, description="of everything random")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the network's matrix products"
+    )
     device: Device = "auto"
     backend: ScanBackend = "auto"
 

@@ -10,7 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# The run had its length, was asked to end, or could not go on.
+Reason = Literal["length", "asked", "diverged"]
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,29 @@ class LossPoint:
 
 @dataclass(frozen=True)
 class ValidationPoint:
-    """Mean PSNR (dB) and SSIM on the held-out crops after ``iteration`` steps."""
+    """Mean PSNR (dB) and SSIM on the held-out crops after ``iteration`` steps.
+
+    The first one, at the start, is of the weights that the run starts from.
+    """
 
     iteration: int
     psnr: float
     ssim: float
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A held-out crop as the network sees and fuses it after ``iteration`` steps.
+
+    The arrays are float32 (channels, H, W), in units of the range of the image:
+    the two shuffled sources, the fused image, and what it should be.
+    """
+
+    iteration: int
+    source1: NDArray[np.float32]
+    source2: NDArray[np.float32]
+    fused: NDArray[np.float32]
+    target: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -82,16 +107,46 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True)
+class CheckpointFailed:
+    """No checkpoint could be written, for the reason given; training goes on."""
+
+    iteration: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """The loss was no longer finite: back to ``iteration``, at a lower learning rate."""
+
+    iteration: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
 class TrainingFinished:
-    """Training ended; the finished weights are at ``path``."""
+    """Training ended; the best weights are at ``path``.
+
+    ``iteration`` is that of these weights, ``psnr_before`` that of those the run started
+    from, on the same crops. ``reason``: the run had its length, it was asked to end, or
+    the loss was not finite at a lower learning rate either.
+    """
 
     iteration: int
     path: Path
     psnr: float
     ssim: float
+    psnr_before: float
+    reason: Reason = "length"
 
 
 TrainingEvent = (
-    ImagesFound | LossPoint | ValidationPoint | CheckpointSaved | TrainingFinished
+    ImagesFound
+    | LossPoint
+    | ValidationPoint
+    | Preview
+    | CheckpointSaved
+    | CheckpointFailed
+    | RolledBack
+    | TrainingFinished
 )
 ProgressCallback = Callable[[Progress], None]

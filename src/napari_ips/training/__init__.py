@@ -1,5 +1,6 @@
 """Training of the network on any in-focus images (Sections III-A and III-C)."""
 
+from napari_ips.training.checkpoint import checkpoint_path
 from napari_ips.training.loop import train
 
-__all__ = ["train"]
+__all__ = ["checkpoint_path", "train"]

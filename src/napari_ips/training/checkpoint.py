@@ -6,7 +6,7 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -16,9 +16,31 @@ from napari_ips.errors import IPSError
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.weights import load_weights, read_tensors, write_tensors
 
-_FORMAT = "napari-ips checkpoint 1"
+_FORMAT = "napari-ips checkpoint 2"
 # Settings that may differ between a run and its resumption.
-_FREE = {"iterations", "minutes", "device", "backend", "output", "checkpoint_interval"}
+_FREE = {
+    "iterations", "minutes", "device", "backend", "output", "checkpoint_seconds", "notes",
+}  # fmt: skip
+# Of the learning rate, once the loss was not finite.
+_SLOWER = 0.3
+
+Tensors = dict[str, Tensor]
+
+
+class Figures(NamedTuple):
+    """PSNR (dB) and SSIM on the held-out crops."""
+
+    psnr: float
+    ssim: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A copy of tensors of the run, and what was measured with them."""
+
+    iteration: int
+    figures: Figures
+    tensors: Tensors
 
 
 def checkpoint_path(output: Path) -> Path:
@@ -51,42 +73,114 @@ class TrainingState:
 
     The batches are drawn from the seed and the iteration alone, so that no state of a
     random generator belongs to it.
+
+    Attributes
+    ----------
+    config : TrainConfig
+        As it was given: what another one is compared with when the run is resumed.
+    network, averaged : CrossImageFusionNetwork
+        The network that is trained, and the average of its weights.
+    optimiser : torch.optim.Adam
+    iteration : int
+        Steps done.
+    seconds : float
+        What they took.
+    noise : float or None
+        The largest noise that is added, once it is measured.
+    slowed : bool
+        Whether the run was rolled back, and its learning rate lowered.
+    before : Figures or None
+        Of the weights that the run started from.
+    good : Kept or None
+        Everything as it was last measured, to which the run can be rolled back.
+    best : Kept or None
+        The averaged weights with the highest PSNR so far.
     """
 
+    config: TrainConfig
     network: CrossImageFusionNetwork
     averaged: CrossImageFusionNetwork
     optimiser: torch.optim.Adam
     iteration: int = 0
     seconds: float = 0.0
+    noise: float | None = None
+    slowed: bool = False
+    before: Figures | None = None
+    good: Kept | None = None
+    best: Kept | None = None
 
     @classmethod
     def begin(cls, config: TrainConfig, device: torch.device) -> Self:
         """Start from scratch, seeded, or from other weights."""
         if config.start_from is None:
-            torch.manual_seed(config.seed)
-            network = CrossImageFusionNetwork.from_config(config.network)
+            # What others draw at random in this process stays as it would have been.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)
+                network = CrossImageFusionNetwork.from_config(config.network)
         else:
             network, _ = load_weights(config.start_from)
         network = network.to(device).train()
         network.set_scan_backend(config.backend)
         averaged = copy.deepcopy(network).requires_grad_(False).eval()
         optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        return cls(network, averaged, optimiser)
+        return cls(config, network, averaged, optimiser)
 
-    def save(self, config: TrainConfig) -> Path:
+    @property
+    def rate(self) -> float:
+        """Learning rate at the start of the run, lowered if it was rolled back."""
+        return self.config.learning_rate * (_SLOWER if self.slowed else 1.0)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the weights were measured as they are now."""
+        return self.good is not None and self.good.iteration == self.iteration
+
+    def keep(self, figures: Figures) -> None:
+        """Remember what was measured, the state, and the weights if they are the best.
+
+        Untrained weights are never the best, whatever they reach.
+        """
+        self.before = self.before or figures
+        self.good = Kept(self.iteration, figures, _copied(self._tensors()))
+        counts = self.iteration > 0 or self.config.start_from is not None
+        if counts and (self.best is None or figures.psnr > self.best.figures.psnr):
+            weights = _copied(self.averaged.state_dict())
+            self.best = Kept(self.iteration, figures, weights)
+
+    def roll_back(self) -> bool:
+        """Go back to the last good state, at a lower learning rate; only once.
+
+        The time that was spent stays spent.
+
+        Returns
+        -------
+        bool
+            False, and nothing done, if the run was rolled back before.
+        """
+        if self.slowed or self.good is None:
+            return False
+        self.slowed = True
+        self._restore(self.good.tensors)
+        self.iteration = self.good.iteration
+        return True
+
+    def save(self) -> Path:
         """Write the checkpoint; the former one stays until the new one is complete."""
-        tensors: dict[str, Tensor] = {}
-        for prefix, module in (("network", self.network), ("averaged", self.averaged)):
-            tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
-        for number, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{number}.{k}": v for k, v in moments.items()}
+        tensors = self._tensors()
         metadata = {
             "format": _FORMAT,
-            "config": config.model_dump_json(),
+            "config": self.config.model_dump_json(),
             "iteration": str(self.iteration),
             "seconds": repr(self.seconds),
+            "noise": json.dumps(self.noise),
+            "slowed": json.dumps(self.slowed),
+            "before": json.dumps(self.before),
         }
-        path = checkpoint_path(config.output)
+        for name, kept in (("good", self.good), ("best", self.best)):
+            if kept is not None:
+                tensors |= {f"{name}.{key}": value for key, value in kept.tensors.items()}
+                metadata[name] = json.dumps([kept.iteration, *kept.figures])
+        path = checkpoint_path(self.config.output)
         write_tensors(path, tensors, metadata)
         return path
 
@@ -104,24 +198,58 @@ class TrainingState:
             raise IPSError(f"There is nothing to resume: {path} does not exist.")
         tensors, metadata = read_tensors(path)
         if metadata.get("format") != _FORMAT:
-            raise IPSError(f"{path} is no checkpoint of napari-ips.")
+            raise IPSError(
+                f"{path} is no checkpoint of this version of napari-ips; start anew with "
+                "--overwrite."
+            )
         _check_same_settings(config, metadata["config"], path)
         state = cls.begin(config, device)
-        state.network.load_state_dict(_part(tensors, "network."))
-        state.averaged.load_state_dict(_part(tensors, "averaged."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in _part(tensors, "optimiser.").items():
-            number, name = key.split(".", 1)
-            moments.setdefault(int(number), {})[name] = tensor
-        groups = state.optimiser.state_dict()["param_groups"]
-        state.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        state._restore(tensors)
         state.iteration = int(metadata["iteration"])
         state.seconds = float(metadata["seconds"])
+        state.noise = json.loads(metadata["noise"])
+        state.slowed = json.loads(metadata["slowed"])
+        before = json.loads(metadata["before"])
+        state.before = Figures(*before) if before else None
+        state.good = _kept("good", tensors, metadata)
+        state.best = _kept("best", tensors, metadata)
         return state
 
+    def _tensors(self) -> Tensors:
+        """Name all tensors of the networks and the optimiser."""
+        tensors: Tensors = {}
+        for prefix, module in (("network", self.network), ("averaged", self.averaged)):
+            tensors |= {f"{prefix}.{k}": v for k, v in module.state_dict().items()}
+        for number, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{k}": v for k, v in moments.items()}
+        return tensors
 
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    def _restore(self, tensors: Tensors) -> None:
+        """Take over copies of what `_tensors` named."""
+        self.network.load_state_dict(_part(tensors, "network."))
+        self.averaged.load_state_dict(_part(tensors, "averaged."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        # The optimiser would go on with the very tensors that it is given.
+        for key, tensor in _copied(_part(tensors, "optimiser.")).items():
+            number, name = key.split(".", 1)
+            moments.setdefault(int(number), {})[name] = tensor
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _copied(tensors: dict[str, Any]) -> Tensors:
+    return {key: tensor.detach().clone() for key, tensor in tensors.items()}
+
+
+def _part(tensors: Tensors, prefix: str) -> Tensors:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _kept(name: str, tensors: Tensors, metadata: dict[str, str]) -> Kept | None:
+    if name not in metadata:
+        return None
+    iteration, psnr, ssim = json.loads(metadata[name])
+    return Kept(iteration, Figures(psnr, ssim), _part(tensors, f"{name}."))
 
 
 def _check_same_settings(config: TrainConfig, saved: str, path: Path) -> None:

@@ -2,43 +2,69 @@
 
 from __future__ import annotations
 
-import json
+import copy
+import logging
 import math
+import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from napari_ips.config import TrainConfig
 from napari_ips.device import choose_device
 from napari_ips.errors import IPSError
 from napari_ips.events import (
+    CheckpointFailed,
     CheckpointSaved,
     ImagesFound,
-    LossPoint,
+    Reason,
+    RolledBack,
     TrainingEvent,
     TrainingFinished,
     ValidationPoint,
 )
-from napari_ips.network import CrossImageFusionNetwork
-from napari_ips.training.checkpoint import TrainingState, checkpoint_path, with_start
+from napari_ips.training.card import make_card
+from napari_ips.training.checkpoint import (
+    Figures,
+    Kept,
+    TrainingState,
+    checkpoint_path,
+    with_start,
+)
 from napari_ips.training.images import ImagePool, load_images
-from napari_ips.training.pairs import PairBatch, make_batch
-from napari_ips.training.validation import split_pool, validate, validation_batches
+from napari_ips.training.step import fraction_done, take_step
+from napari_ips.training.validation import (
+    preview,
+    split_pool,
+    validate,
+    validation_batches,
+)
 from napari_ips.weights import save_weights
+
+_log = logging.getLogger(__name__)
 
 
 def train(
-    config: TrainConfig, *, resume: bool = False, overwrite: bool = False
-) -> Iterator[TrainingEvent]:
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    finish: threading.Event | None = None,
+) -> Generator[TrainingEvent]:
     """Train weights on in-focus images; yield events while it goes.
 
-    The generator can be closed between two events; what was checkpointed until then can
-    be resumed. On one device a resumed run computes bit for bit what an undisturbed one
-    would have (with ``iterations``; ``minutes`` depend on the clock).
+    The weights are measured on held-out crops at the start, every
+    ``validation_interval`` steps, and at the end. The best of them by PSNR are written,
+    however the run ends; those it starts from count too, unless they are untrained.
+
+    The generator can be closed between two events, which pauses the run: it writes a
+    checkpoint if it can, and nothing else. On one device, with the same number of
+    threads, a resumed run computes bit for bit what an undisturbed one would have (with
+    ``iterations``; ``minutes`` depend on the clock).
+
+    Where loss, gradient or PSNR is not finite, the run goes back to where it was measured
+    last, with a lower learning rate. The second time it ends.
 
     Parameters
     ----------
@@ -48,6 +74,8 @@ def train(
         Go on from the checkpoint of a run with the same settings.
     overwrite : bool
         Whether existing weights, or the checkpoint of another run, may be replaced.
+    finish : threading.Event, optional
+        Once it is set, from any thread, the run ends after the step that it is at.
 
     Yields
     ------
@@ -57,40 +85,43 @@ def train(
     Raises
     ------
     IPSError
-        If no image is usable, the output exists, the loss is no longer finite, or a
-        file cannot be written.
+        If no image is usable, the output exists, memory does not suffice, nothing
+        measured was finite, or the weights cannot be written. A checkpoint that cannot
+        be written is a `CheckpointFailed` instead.
     """
     _check_output(config, resume, overwrite)
     config = with_start(config)
     device = choose_device(config.device)
-    pool = load_images(config)
-    yield ImagesFound(len(pool.images), pool.rejected)
-    if not resume:
-        checkpoint_path(config.output).unlink(missing_ok=True)
-    training, held_out = split_pool(pool, config)
-    checks = validation_batches(held_out, config)
     state = (
         TrainingState.load(config, device)
         if resume
         else TrainingState.begin(config, device)
     )
-    fraction = _fraction(state, config)
-    while fraction < 1.0:
-        yield _step(state, training, config, fraction, device)
-        if state.iteration % config.validation_interval == 0:
-            yield ValidationPoint(
-                state.iteration, *validate(state.averaged, checks, device)
-            )
-        if state.iteration % config.checkpoint_interval == 0:
-            yield CheckpointSaved(state.iteration, state.save(config))
-        fraction = _fraction(state, config)
-    psnr, ssim = validate(state.averaged, checks, device)
-    if not math.isfinite(psnr):
-        raise IPSError(_not_finite(state, config))
-    card = _card(config, state, pool, psnr, ssim)
-    save_weights(config.output, state.averaged, card)
-    checkpoint_path(config.output).unlink(missing_ok=True)
-    yield TrainingFinished(state.iteration, config.output, psnr, ssim)
+    pool = load_images(config)
+    yield ImagesFound(len(pool.images), pool.rejected)
+    if not resume:
+        checkpoint_path(config.output).unlink(missing_ok=True)
+    config = with_noise(config, state, pool)
+    try:
+        reason = yield from _steps(config, state, pool, device, finish or threading.Event())
+    except GeneratorExit:
+        _pause(state)
+        raise
+    best = state.best
+    if best is None:
+        raise IPSError(
+            f"The loss is no longer finite after {state.iteration} iterations, even at a "
+            f"lower learning rate than {config.learning_rate:g}, and no weights were "
+            "measured before; start anew with a lower one."
+        )
+    _write(state, best, make_card(config, state, pool, best, reason, device))
+    yield TrainingFinished(
+        best.iteration,
+        config.output,
+        *best.figures,
+        psnr_before=(state.before or best.figures).psnr,
+        reason=reason,
+    )
 
 
 def _check_output(config: TrainConfig, resume: bool, overwrite: bool) -> None:
@@ -113,106 +144,104 @@ def _check_output(config: TrainConfig, resume: bool, overwrite: bool) -> None:
         )
 
 
-def _fraction(state: TrainingState, config: TrainConfig) -> float:
-    """Return how much of the run is done, by steps or by minutes, whichever is further."""
-    by_steps = state.iteration / config.iterations if config.iterations else 0.0
-    by_time = state.seconds / (60.0 * config.minutes) if config.minutes else 0.0
-    return max(by_steps, by_time)
+def with_noise(config: TrainConfig, state: TrainingState, pool: ImagePool) -> TrainConfig:
+    """Put the noise of the images into settings that ask for it.
+
+    It is measured once in a run, for the images may have changed when it is resumed.
+    """
+    if config.noise != "measured":
+        return config
+    if state.noise is None:
+        from napari_ips.training.images import measured_noise
+
+        state.noise = measured_noise(pool)
+    return config.model_copy(update={"noise": state.noise})
 
 
-def learning_rate(config: TrainConfig, fraction: float) -> float:
-    """Return the rate: constant until ``decay_start``, then linear to zero."""
-    if fraction <= config.decay_start:
-        return config.learning_rate
-    return config.learning_rate * (1.0 - fraction) / (1.0 - config.decay_start)
-
-
-def _step(
+def _steps(
+    config: TrainConfig,
     state: TrainingState,
     pool: ImagePool,
-    config: TrainConfig,
-    fraction: float,
     device: torch.device,
-) -> LossPoint:
-    started = time.perf_counter()
-    rate = learning_rate(config, fraction)
-    for group in state.optimiser.param_groups:
-        group["lr"] = rate
-    batch = make_batch(pool, config, state.iteration).to(device)
-    state.optimiser.zero_grad(set_to_none=True)
-    loss = fusion_loss(state.network, batch, config)
-    loss.backward()  # type: ignore[no-untyped-call]
-    limit = config.gradient_clip or math.inf
-    norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), limit)
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        raise IPSError(_not_finite(state, config))
-    state.optimiser.step()
-    _average(state, config.ema_decay)
-    state.iteration += 1
-    state.seconds += time.perf_counter() - started
-    return LossPoint(state.iteration, float(loss.detach()), rate, fraction)
+    finish: threading.Event,
+) -> Generator[TrainingEvent, None, Reason]:
+    """Train until the end; return why it is one.
 
-
-def fusion_loss(
-    network: CrossImageFusionNetwork, batch: PairBatch, config: TrainConfig
-) -> Tensor:
-    """Return the L1 loss of Eq. (3), plus the cross-entropy of the selection.
-
-    The latter counts every pixel by how much the choice matters there, that is by the
-    difference of the sources without their noise, and a little even where there is none:
-    of what cannot be told the network has to say so, by log-odds of 0. Unlike the L1 loss
-    it still pulls where the network is sure and wrong.
+    Whatever an event is followed by depends on the state alone, so that a run that is
+    closed there and resumed does the same.
     """
-    raw = network(batch.source1, batch.source2)
-    if network.config.output == "image":
-        return F.l1_loss(raw, batch.target)
-    fused = torch.lerp(batch.source2, batch.source1, torch.sigmoid(raw))
-    loss = F.l1_loss(fused, batch.target)
-    if config.decision_loss == 0.0:
-        return loss
-    entropy = F.binary_cross_entropy_with_logits(
-        raw.expand_as(batch.selection), batch.selection, reduction="none"
-    )
-    stake = batch.stake + config.decision_floor
-    return loss + config.decision_loss * (stake * entropy).mean()
+    training, held_out = split_pool(pool, config)
+    checks = validation_batches(held_out, config)
+    saved = time.monotonic()
+    while True:
+        ended = _why_ended(config, state, finish)
+        due = ended or state.iteration % config.validation_interval == 0
+        if due and not state.is_measured:
+            figures = Figures(*validate(state.averaged, checks, device))
+            if math.isfinite(figures.psnr):
+                state.keep(figures)
+                yield ValidationPoint(state.iteration, *figures)
+                yield preview(state.averaged, checks, state.iteration, device)
+                continue
+        elif ended:
+            return ended
+        elif point := take_step(state, training, config, device):
+            yield point
+            if time.monotonic() - saved >= config.checkpoint_seconds:
+                yield _checkpoint(state)
+                saved = time.monotonic()
+            continue
+        # Something was not finite.
+        if state.good is None:
+            raise IPSError(
+                "What the network computes is not finite before any training; start from "
+                "other weights, or check the images."
+            )
+        if not state.roll_back():
+            return "diverged"
+        yield RolledBack(state.iteration, state.rate)
 
 
-def _average(state: TrainingState, decay: float) -> None:
-    """Move the averaged weights; early on they follow faster."""
-    decay = min(decay, (1.0 + state.iteration) / (10.0 + state.iteration)) if decay else 0.0
-    pairs = zip(state.averaged.parameters(), state.network.parameters(), strict=True)
-    with torch.no_grad():
-        for averaged, current in pairs:
-            averaged.lerp_(current, 1.0 - decay)
+def _why_ended(
+    config: TrainConfig, state: TrainingState, finish: threading.Event
+) -> Reason | None:
+    if fraction_done(state, config) >= 1.0:
+        return "length"
+    # Of a run that was just begun there is nothing yet to be written.
+    return "asked" if finish.is_set() and state.iteration > 0 else None
 
 
-def _not_finite(state: TrainingState, config: TrainConfig) -> str:
-    path = checkpoint_path(config.output)
-    kept = f"The last good state is kept in {path}." if path.exists() else ""
-    return (
-        f"The loss is no longer finite after {state.iteration} iterations; "
-        f"lower the learning rate (now {config.learning_rate:g}). {kept}".rstrip()
-    )
+def _checkpoint(state: TrainingState) -> CheckpointSaved | CheckpointFailed:
+    try:
+        return CheckpointSaved(state.iteration, state.save())
+    except IPSError as error:
+        return CheckpointFailed(state.iteration, str(error))
 
 
-def _card(
-    config: TrainConfig, state: TrainingState, pool: ImagePool, psnr: float, ssim: float
-) -> dict[str, str]:
-    """Say what the weights are, in strings; structured values as JSON."""
-    kinds = Counter(f"{image.data.dtype}" for image in pool.images)
-    training_set = {
-        "images": len(pool.images),
-        "pixels": sum(image.pixels for image in pool.images),
-        "dtypes": dict(kinds),
-        "left_out": len(pool.rejected),
-    }
-    settings = config.model_dump(mode="json", exclude={"images", "output", "network"})
-    return {
-        "preset": config.preset,
-        "iterations": str(state.iteration),
-        "training_minutes": f"{state.seconds / 60.0:.1f}",
-        "training_set": json.dumps(training_set),
-        "validation": json.dumps({"psnr": round(psnr, 3), "ssim": round(ssim, 5)}),
-        "settings": json.dumps(settings),
-        "licence": "BSD-3-Clause",
-    }
+def _pause(state: TrainingState) -> None:
+    """Write a checkpoint if possible; who closes a generator expects no error."""
+    try:
+        state.save()
+    except Exception as error:
+        _log.warning("No checkpoint was written at the end: %s", error)
+
+
+def _write(state: TrainingState, best: Kept, card: dict[str, str]) -> None:
+    """Write the best weights, in the place of the checkpoint.
+
+    Raises
+    ------
+    IPSError
+        If they cannot be written; the run is then kept as a checkpoint, if possible.
+    """
+    output = state.config.output
+    checkpoint = checkpoint_path(output)
+    network = copy.deepcopy(state.averaged)
+    network.load_state_dict(best.tensors)
+    try:
+        save_weights(output, network, card)
+    except IPSError as error:
+        _pause(state)
+        kept = f" The run is kept in {checkpoint}; go on with --resume."
+        raise IPSError(f"{error}{kept if checkpoint.exists() else ''}") from error
+    checkpoint.unlink(missing_ok=True)

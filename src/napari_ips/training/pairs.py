@@ -75,6 +75,8 @@ def _make_pair(focused: Tensor, config: TrainConfig, generator: Generator) -> Pa
     first, second = shuffle(sharper, softer, mask)
     if _chance(0.5, generator):
         first, second, mask = second, first, 1.0 - mask
+    if isinstance(config.noise, str):
+        raise ValueError("measure the noise first, once for the whole run")
     if config.noise > 0:
         level = config.noise * _uniform(0.0, 1.0, generator) ** 2
         grain = config.noise_grain > 0 and _chance(config.noise_grain, generator)

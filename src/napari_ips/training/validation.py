@@ -7,6 +7,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from napari_ips.config import TrainConfig
+from napari_ips.events import Preview
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.training.images import ImagePool
 from napari_ips.training.pairs import PairBatch, make_batch
@@ -78,3 +79,18 @@ def validate(
                     structural_similarity(truth, one, data_range=1.0, channel_axis=0)
                 )
     return float(np.mean(psnr)), float(np.mean(ssim))
+
+
+def preview(
+    network: CrossImageFusionNetwork,
+    batches: list[PairBatch],
+    iteration: int,
+    device: torch.device,
+) -> Preview:
+    """Fuse the first of the held-out crops, always the same one, to be looked at."""
+    first = batches[0]
+    source1, source2, target = (x[:1] for x in (first.source1, first.source2, first.target))
+    with torch.no_grad():
+        fused = network.fuse(source1.to(device), source2.to(device)).cpu()
+    shown = (x[0].numpy() for x in (source1, source2, fused, target))
+    return Preview(iteration, *shown)

@@ -1,0 +1,361 @@
+"""Training that is paused, killed, ended early or broken, and goes on or gives up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+import torch
+
+from napari_ips import IPSError
+from napari_ips.events import (
+    CheckpointFailed,
+    CheckpointSaved,
+    ImagesFound,
+    LossPoint,
+    Preview,
+    RolledBack,
+    TrainingFinished,
+    ValidationPoint,
+)
+from napari_ips.training import checkpoint_path, train
+from napari_ips.weights import read_tensors
+from trainings import (
+    break_loss,
+    equal_weights,
+    fill_disk,
+    measured,
+    put_images,
+    run_until,
+    settings,
+    steps,
+    trained,
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return put_images(tmp_path / "images")
+
+
+@pytest.fixture
+def checkpoint(folder):
+    return folder.parent / "w.checkpoint.safetensors"
+
+
+@pytest.mark.parametrize("broken", [(), (5,)], ids=["whole", "rolled back"])
+def test_a_run_that_is_closed_at_any_event_and_resumed_is_bit_for_bit_the_same(
+    folder, tmp_path, monkeypatch, broken
+):
+    whole = settings(folder, iterations=5, output=tmp_path / "whole.safetensors")
+    break_loss(monkeypatch, *broken)
+    events = trained(whole)
+    # A checkpoint after each step would leave nothing for the closing to do.
+    parts = settings(folder, iterations=5, checkpoint_seconds=1e9)
+    count = len([e for e in events if not isinstance(e, CheckpointSaved)])
+    for place in range(2, count):
+        monkeypatch.undo()
+        break_loss(monkeypatch, *broken)
+        output = tmp_path / f"parts{place}.safetensors"
+        parts = parts.model_copy(update={"output": output})
+        run, seen = train(parts), []
+        for event in run:
+            seen.append(event)
+            if len(seen) == place:
+                break
+        run.close()
+        rest = trained(parts, resume=True)
+        assert steps(seen) + steps(rest) == steps(events)
+        assert measured(seen) | measured(rest) == measured(events)
+        assert rest[-1].psnr_before == events[-1].psnr_before
+        assert equal_weights(parts.output, whole.output)
+
+
+def test_a_run_that_is_paused_after_every_step_is_bit_for_bit_the_same(folder, tmp_path):
+    whole = settings(folder, output=tmp_path / "whole.safetensors")
+    trained(whole)
+    parts = settings(folder, checkpoint_seconds=1e9)
+    run_until(train(parts), LossPoint)
+    for _ in range(5):
+        run_until(train(parts, resume=True), LossPoint)
+    assert steps(trained(parts, resume=True)) == []
+    assert equal_weights(parts.output, whole.output)
+
+
+def test_a_killed_run_is_resumed_from_its_last_checkpoint(folder, tmp_path, checkpoint):
+    config = settings(folder, iterations=100_000)
+    config.to_toml(tmp_path / "run.toml")
+    code = (
+        "from napari_ips import TrainConfig, train\n"
+        f"for _ in train(TrainConfig.from_toml({str(tmp_path / 'run.toml')!r})): pass\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, metadata = read_tensors(checkpoint)
+    reached = int(metadata["iteration"])
+    assert reached >= 1
+    ended = settings(folder, iterations=reached + 2)
+    assert steps(trained(ended, resume=True)) == [reached + 1, reached + 2]
+
+
+def test_checkpoints_come_when_their_time_has(folder):
+    def count(seconds):
+        config = settings(folder, checkpoint_seconds=seconds)
+        events = trained(config, overwrite=True)
+        return len([e for e in events if isinstance(e, CheckpointSaved)])
+
+    assert (count(0), count(1e9)) == (6, 0)
+
+
+def test_closing_before_anything_was_computed_keeps_the_run_before(folder, checkpoint):
+    config = settings(folder)
+    run_until(train(config), LossPoint, 2)
+    before = checkpoint.read_bytes()
+    run_until(train(config, overwrite=True), ImagesFound)
+    assert checkpoint.read_bytes() == before
+
+
+def test_existing_outputs_and_unfinished_runs_are_not_overwritten(folder):
+    config = settings(folder, iterations=2)
+    run_until(train(config), LossPoint)
+    with pytest.raises(IPSError, match="unfinished run"):
+        next(train(config))
+    other = settings(folder, iterations=2, learning_rate=1e-5)
+    with pytest.raises(IPSError, match=r"other settings \(learning_rate\)"):
+        trained(other, resume=True)
+    trained(config, resume=True)
+    with pytest.raises(IPSError, match="exists"):
+        next(train(config))
+    trained(config, overwrite=True)
+
+
+def test_overwriting_forgets_the_unfinished_run_before(folder):
+    config = settings(folder)
+    run_until(train(config), LossPoint, 4)
+    run_until(train(config, overwrite=True), LossPoint, 1)
+    assert steps(trained(config, resume=True)) == [2, 3, 4, 5, 6]
+
+
+def test_a_run_whose_checkpoint_is_deleted_leaves_nothing(folder, checkpoint):
+    config = settings(folder)
+    run_until(train(config), LossPoint, 2)
+    checkpoint.unlink()
+    assert [path.name for path in folder.parent.iterdir()] == ["images"]
+    with pytest.raises(IPSError, match="nothing to resume"):
+        trained(config, resume=True)
+    trained(config)
+
+
+def test_resuming_nothing_is_an_error(folder):
+    with pytest.raises(IPSError, match="nothing to resume"):
+        trained(settings(folder), resume=True)
+
+
+def test_a_checkpoint_of_another_version_is_refused_plainly(folder, checkpoint):
+    from napari_ips.weights import write_tensors
+
+    write_tensors(checkpoint, {"x": torch.zeros(1)}, {"format": "napari-ips checkpoint 1"})
+    with pytest.raises(IPSError, match="no checkpoint of this version.*--overwrite"):
+        trained(settings(folder), resume=True)
+
+
+def test_asked_to_finish_a_run_writes_the_best_weights_not_the_last(folder, tmp_path):
+    """Long steps after good ones spoil the weights; the good ones are what is written."""
+    steps_alone = settings(
+        folder, iterations=9, validation_interval=1, learning_rate=0.3, decay_start=1.0,
+        ema_decay=0.0, gradient_clip=None, output=tmp_path / "alone.safetensors",
+    )  # fmt: skip
+    found = measured(trained(steps_alone))
+    best = max((k for k in found if k > 0), key=lambda k: found[k])
+    assert best < 9
+    config = steps_alone.model_copy(
+        update={"iterations": 10_000, "output": tmp_path / "asked.safetensors"}
+    )
+    finish = threading.Event()
+    for event in train(config, finish=finish):
+        if isinstance(event, LossPoint) and event.iteration == 9:
+            finish.set()
+    assert isinstance(event, TrainingFinished)
+    assert (event.reason, event.iteration, event.psnr) == ("asked", best, found[best])
+    assert equal_weights(config.output, steps_alone.output)
+    # A run as long as the best one has no other weights to choose.
+    until = steps_alone.model_copy(
+        update={"iterations": best, "output": tmp_path / "until.safetensors"}
+    )
+    trained(until)
+    assert equal_weights(config.output, until.output)
+
+
+def test_a_resumed_run_remembers_the_best_weights(folder, tmp_path):
+    config = settings(
+        folder, iterations=9, validation_interval=1, learning_rate=0.3, decay_start=1.0,
+        ema_decay=0.0, gradient_clip=None, checkpoint_seconds=1e9,
+    )  # fmt: skip
+    whole = config.model_copy(update={"output": tmp_path / "whole.safetensors"})
+    events = trained(whole)
+    assert events[-1].iteration < 8
+    run_until(train(config), LossPoint, 8)
+    rest = trained(config, resume=True)
+    assert rest[-1].iteration == events[-1].iteration
+    assert equal_weights(config.output, whole.output)
+
+
+def test_finishing_before_the_first_step_takes_that_step(folder):
+    finish = threading.Event()
+    finish.set()
+    events = trained(settings(folder), finish=finish)
+    assert steps(events) == [1]
+    assert (events[-1].iteration, events[-1].reason) == (1, "asked")
+
+
+def test_a_loss_that_is_once_not_finite_sets_the_run_back_and_slows_it(folder, monkeypatch):
+    config = settings(folder, decay_start=1.0)
+    break_loss(monkeypatch, 5)
+    events = trained(config)
+    assert steps(events) == [1, 2, 3, 4, 4, 5, 6]
+    (back,) = [e for e in events if isinstance(e, RolledBack)]
+    assert (back.iteration, back.learning_rate) == (3, pytest.approx(3e-4))
+    rates = [e.learning_rate for e in events if isinstance(e, LossPoint)]
+    assert rates == pytest.approx([1e-3] * 4 + [3e-4] * 3)
+    assert events[-1].reason == "length"
+
+
+def test_a_run_set_back_goes_on_from_exactly_where_it_was(folder, tmp_path, monkeypatch):
+    """Moments of the optimiser included: breaking one step later changes nothing."""
+    first = settings(folder, output=tmp_path / "first.safetensors")
+    break_loss(monkeypatch, 4)
+    trained(first)
+    monkeypatch.undo()
+    later = settings(folder, output=tmp_path / "later.safetensors")
+    break_loss(monkeypatch, 6)
+    trained(later)
+    assert equal_weights(first.output, later.output)
+
+
+def test_a_gradient_that_is_not_finite_counts_as_well(folder, monkeypatch):
+    clip = torch.nn.utils.clip_grad_norm_
+    count = iter(range(1, 100))
+
+    def broken(parameters, limit):
+        norm = clip(parameters, limit)
+        return norm * float("inf") if next(count) == 2 else norm
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", broken)
+    events = trained(settings(folder))
+    assert [e.iteration for e in events if isinstance(e, RolledBack)] == [0]
+    assert events[-1].reason == "length"
+
+
+def test_a_loss_that_is_twice_not_finite_ends_the_run_with_the_best_weights(
+    folder, monkeypatch
+):
+    config = settings(folder, iterations=50)
+    break_loss(monkeypatch, 5, 8)
+    events = trained(config)
+    finished = events[-1]
+    assert (finished.reason, finished.iteration) == ("diverged", 3)
+    assert finished.psnr == measured(events)[3]
+    assert len([e for e in events if isinstance(e, RolledBack)]) == 1
+    assert not checkpoint_path(config.output).exists()
+    tensors, card = read_tensors(config.output)
+    assert all(torch.isfinite(t).all() for t in tensors.values())
+    assert (card["reason"], card["iterations"]) == ("diverged", "3")
+
+
+def test_a_loss_that_is_never_finite_is_an_error(folder, monkeypatch):
+    config = settings(folder)
+    break_loss(monkeypatch, 1, 2)
+    with pytest.raises(IPSError, match=r"no longer finite after 0 iterations.*0\.001"):
+        trained(config)
+    assert not config.output.exists()
+
+
+def test_weights_to_start_from_that_are_not_finite_are_refused(folder, tmp_path):
+    from napari_ips.network import CrossImageFusionNetwork
+    from napari_ips.weights import save_weights
+
+    network = CrossImageFusionNetwork(width=4, local_blocks=1, mamba_blocks=1)
+    with torch.no_grad():
+        network.encoder[0].weight.fill_(float("nan"))
+    save_weights(tmp_path / "broken.safetensors", network, {})
+    config = settings(folder, start_from=str(tmp_path / "broken.safetensors"))
+    config = config.model_copy(update={"network": network.config})
+    with pytest.raises(IPSError, match="not finite before any training"):
+        trained(config)
+
+
+def test_a_full_disk_at_a_checkpoint_is_told_and_training_goes_on(
+    folder, monkeypatch, checkpoint
+):
+    config = settings(folder)
+    kept = []
+    for event in train(config):
+        if isinstance(event, CheckpointSaved) and event.iteration == 2:
+            fill_disk(monkeypatch)
+        if isinstance(event, CheckpointFailed):
+            kept.append(read_tensors(checkpoint)[1]["iteration"])
+            assert "disk is full" in event.reason
+            if event.iteration == 4:
+                monkeypatch.undo()
+    assert kept == ["2", "2"]
+    assert event.reason == "length"
+    assert config.output.exists()
+
+
+def test_a_full_disk_when_a_run_is_closed_is_no_error(folder, monkeypatch, checkpoint):
+    run = train(settings(folder))
+    for event in run:
+        if isinstance(event, CheckpointSaved) and event.iteration == 2:
+            break
+    fill_disk(monkeypatch)
+    run.close()
+    assert read_tensors(checkpoint)[1]["iteration"] == "2"
+
+
+def test_weights_that_cannot_be_written_are_written_by_resuming(
+    folder, tmp_path, monkeypatch, checkpoint
+):
+    whole = settings(folder, output=tmp_path / "whole.safetensors")
+    trained(whole)
+    config, run = settings(folder), train(settings(folder))
+    for event in run:
+        if isinstance(event, CheckpointSaved) and event.iteration == 6:
+            break
+    fill_disk(monkeypatch)
+    with pytest.raises(IPSError, match=r"disk is full.*kept in .*--resume") as error:
+        list(run)
+    assert "\n" not in str(error.value)
+    assert not config.output.exists()
+    monkeypatch.undo()
+    rest = trained(config, resume=True)
+    assert steps(rest) == []
+    assert equal_weights(config.output, whole.output)
+    assert not checkpoint.exists()
+
+
+def test_memory_that_does_not_suffice_is_told_in_plain_words(folder, monkeypatch):
+    from napari_ips.training import step
+
+    def short(network, batch, config):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr(step, "fusion_loss", short)
+    with pytest.raises(IPSError, match="2 crops of 32 pixels.*lower the batch size"):
+        trained(settings(folder))
+
+
+def test_events_of_a_run_that_goes_on_begin_with_its_images(folder):
+    config = settings(folder)
+    run_until(train(config), LossPoint, 4)
+    kinds = [type(event) for event in train(config, resume=True)]
+    assert kinds[:2] == [ImagesFound, LossPoint]
+    assert kinds[-3:] == [ValidationPoint, Preview, TrainingFinished]
