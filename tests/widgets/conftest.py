@@ -57,6 +57,18 @@ def settings_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 @pytest.fixture(autouse=True)
+def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep the weights and training runs of a test in folders of its own."""
+    from napari_ips import weights
+    from napari_ips.training import runs
+
+    folder = tmp_path / "user"
+    monkeypatch.setattr(weights, "user_folder", lambda: folder / "weights")
+    monkeypatch.setattr(runs, "runs_folder", lambda: folder / "training")
+    return folder
+
+
+@pytest.fixture(autouse=True)
 def no_work_left(qapp: Any, settings_folder: Path) -> Iterator[None]:
     """Let the work in other threads end before the next test; none may hang."""
     from superqt.utils import WorkerBase

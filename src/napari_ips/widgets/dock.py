@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from napari.layers import Layer
-from qtpy.QtCore import QEvent
-from qtpy.QtWidgets import QComboBox, QWidget
+from qtpy.QtCore import QEvent, QSize
+from qtpy.QtWidgets import QComboBox, QScrollArea, QWidget
 
 # Letters of the name of a layer that are always to be seen.
 _LEAST_LETTERS = 16
@@ -70,3 +70,13 @@ class LayerBox(QComboBox):
         places = [layers.index(layer) for layer in wanted if layer in layers]
         self.setCurrentIndex(places[0] if places else 0)
         self.blockSignals(False)
+
+
+class VerticalScroll(QScrollArea):
+    """A scroll area that is as wide as what is in it, so that nothing is cut off."""
+
+    def minimumSizeHint(self) -> QSize:
+        """Ask for the width of what is inside, and of the bar."""
+        content = self.widget().minimumSizeHint().width()
+        bar = self.verticalScrollBar().sizeHint().width()
+        return QSize(content + bar, super().minimumSizeHint().height())

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
 KEY = "napari-ips"
-Role = Literal["fused", "index", "depth", "confidence", "retouch", "comparison", "swipe"]
+Role = Literal[
+    "fused", "index", "depth", "confidence", "retouch", "comparison", "swipe", "preview"
+]
 
 
 def facts(layer: Layer) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ class CurvePlot(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        graphs = _pyqtgraph()
+        graphs = pyqtgraph()
         self._plot = graphs.PlotWidget()
         self._plot.setMinimumHeight(_HEIGHT)
         # As wide as the dock happens to be: what it would like by itself is far too much.
@@ -123,7 +123,7 @@ class CurvePlot(QWidget):
             QColor(getattr(theme, name).as_hex())
             for name in ("background", "text", "secondary", "current")
         )
-        graphs = _pyqtgraph()
+        graphs = pyqtgraph()
         self._plot.setBackground(background)
         for name in ("bottom", "left", "top"):
             axis = self._item.getAxis(name)
@@ -158,7 +158,7 @@ class CurvePlot(QWidget):
         self.slice_chosen.emit(nearest)
 
 
-def _pyqtgraph() -> Any:
+def pyqtgraph() -> Any:
     """Import pyqtgraph with the Qt that napari uses, of which there may be several."""
     if "pyqtgraph" not in sys.modules:
         import os

@@ -23,6 +23,7 @@ from napari_ips.widgets.fuse.others import OtherLayers
 from napari_ips.widgets.fuse.state import FuseState
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
 from napari_ips.widgets.fuse.weights import WeightsBox
+from napari_ips.widgets.known_weights import known_weights, registry
 from napari_ips.widgets.results import role_of
 from napari_ips.widgets.stacks import (
     axes_of,
@@ -110,6 +111,10 @@ class FuseForm(QWidget):
         with self._at_once():
             self.weights.offer(found.weights)
             self.advanced.set_devices(found)
+
+    def _list_weights(self) -> None:
+        with self._at_once():
+            self.weights.offer(known_weights())
 
     def problems(self) -> dict[str, str]:
         """Return what cannot work, in plain words, by the name of the field."""
@@ -204,6 +209,7 @@ class FuseForm(QWidget):
         events = self._viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
             event.connect(self._layers_changed)
+        registry.changed.connect(self._list_weights)
         # Viewer and layers outlive the fields.
         self.destroyed.connect(lambda _: self.forget())
         self.layer.changed.connect(self._on(self._take_layer))
@@ -216,7 +222,8 @@ class FuseForm(QWidget):
         self.others.itemChanged.connect(self._on(lambda: None))
 
     def forget(self) -> None:
-        """Listen to the viewer and its layers no more."""
+        """Listen to the viewer, its layers and the registry no more."""
+        registry.changed.disconnect(self._list_weights, missing_ok=True)
         events = self._viewer.layers.events
         for event in (events.inserted, events.removed, events.renamed):
             event.disconnect(self._layers_changed)

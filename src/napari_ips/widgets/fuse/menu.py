@@ -76,7 +76,14 @@ class MoreButton(QPushButton):
         menu.addAction("Save settings…", self._save)
         menu.addAction("Load settings…", self._load)
         menu.addAction("Reset settings", lambda: self._form.set_config(FuseConfig()))
+        menu.addSeparator()
+        menu.addAction("Manage weights…", self._manage)
         self.setMenu(menu)
+
+    def _manage(self) -> None:
+        from napari_ips.widgets.train.manager import manage_weights
+
+        manage_weights(self.window())
 
     def _copy(self, as_text: Callable[[FuseState], str]) -> None:
         try:

@@ -33,10 +33,11 @@ class Pace:
         if done < 1 or event.done >= event.total:
             return words
         seconds = (now - self._since) / done * (event.total - event.done)
-        return f"{words}, {_duration(seconds)} left"
+        return f"{words}, {duration(seconds)} left"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a length of time as people say it."""
     if seconds >= 5400:
         return f"{seconds / 3600:.1f} h"
     if seconds >= 90:

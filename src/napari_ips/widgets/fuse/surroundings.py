@@ -34,12 +34,12 @@ def look_around() -> Surroundings:
     from napari_ips import fuse_stack
     from napari_ips.device import choose_device, list_devices
     from napari_ips.scan import choose_backend
-    from napari_ips.weights import list_weights
+    from napari_ips.widgets.known_weights import known_weights
 
     devices = list_devices()
     automatic = str(choose_device())
     found = Surroundings(
-        {info.name: _told(info.card, info.bundled) for info in list_weights()},
+        known_weights(),
         devices,
         {device: choose_backend(device)[0] for device in devices},
         automatic if automatic in devices else f"{automatic}:0",
@@ -47,9 +47,3 @@ def look_around() -> Surroundings:
     # Kernels are compiled and weights loaded by the smallest fusion there is.
     fuse_stack(np.zeros((2, 64, 64), np.uint8))
     return found
-
-
-def _told(card: dict[str, str], bundled: bool) -> str:
-    words = ["comes with napari-ips" if bundled else "your own"]
-    words += [f"{name} {card[name]}" for name in ("preset", "iterations") if name in card]
-    return ", ".join(words)

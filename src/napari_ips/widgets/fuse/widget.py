@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QEvent, QSize, Qt
+from qtpy.QtCore import QEvent, Qt
 from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
@@ -21,6 +21,7 @@ from superqt import QCollapsible
 
 from napari_ips.errors import IPSError
 from napari_ips.events import Progress
+from napari_ips.widgets.dock import VerticalScroll
 from napari_ips.widgets.fuse.form import FuseForm
 from napari_ips.widgets.fuse.menu import MoreButton, ToolsButton
 from napari_ips.widgets.fuse.pace import Pace
@@ -83,7 +84,7 @@ class FuseWidget(QWidget):
         self.advanced_box.addWidget(self.form.advanced)
         self.advanced_box.setToolTip(TOOLTIPS["advanced"])
         # The button to run stays in sight, whatever is opened below it.
-        below = _VerticalScroll()
+        below = VerticalScroll()
         below.setWidget(self.advanced_box)
         below.setWidgetResizable(True)
         below.setFrameShape(QScrollArea.NoFrame)
@@ -172,12 +173,3 @@ class FuseWidget(QWidget):
         self._enable_fields(True)
         self.status.setText(told)
         self._check()
-
-
-class _VerticalScroll(QScrollArea):
-    """A scroll area that is as wide as what is in it, so that nothing is cut off."""
-
-    def minimumSizeHint(self) -> QSize:
-        content = self.widget().minimumSizeHint().width()
-        bar = self.verticalScrollBar().sizeHint().width()
-        return QSize(content + bar, super().minimumSizeHint().height())
