@@ -17,7 +17,7 @@ from napari_ips.fusion.focus import (
     probabilities,
     sub_slice_depth,
 )
-from napari_ips.fusion.noise import noise_level
+from napari_ips.noise import noise_level
 
 
 def pixel(*values: float) -> torch.Tensor:

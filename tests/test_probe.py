@@ -10,8 +10,8 @@ import pytest
 
 from napari_ips import FuseConfig, IPSError, fuse_stack, simulate_stack
 from napari_ips.events import Progress
+from napari_ips.fusion import Stopped
 from napari_ips.fusion import probe as module
-from napari_ips.fusion.compute import Stopped
 from napari_ips.fusion.probe import FocusProbe, best_slice, peak
 from napari_ips.fusion.scales import Evidence
 from napari_ips.io import wrap_array

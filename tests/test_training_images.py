@@ -13,7 +13,8 @@ from skimage import data
 
 from napari_ips import IPSError, TrainConfig
 from napari_ips.shuffling import low_pass
-from napari_ips.training.images import load_images, sharpness
+from napari_ips.training.images import load_images
+from napari_ips.training.quality import sharpness
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The one exception that is shown to a user as a plain line."""
+"""What ends work: a problem, told to the user in a plain line, or a wish to stop."""
 
 
 class IPSError(Exception):
@@ -7,3 +7,7 @@ class IPSError(Exception):
     ``str(error)`` is one plain line: what is wrong and what to do about it. The
     command line prints it without a traceback, widgets show it as a notification.
     """
+
+
+class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
+    """The work was asked to stop."""

@@ -1,7 +1,7 @@
 """Fusion of pairs and stacks with a trained network."""
 
+from napari_ips.errors import Stopped
 from napari_ips.fusion.arrays import FusedArrays, fuse_to_arrays
-from napari_ips.fusion.compute import Stopped
 from napari_ips.fusion.decide import FusionResult
 from napari_ips.fusion.pair import fuse_pair
 from napari_ips.fusion.retouch import apply_index, fused_tiles, take_slices

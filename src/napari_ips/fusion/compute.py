@@ -13,7 +13,7 @@ import torch
 
 from napari_ips.config import FuseConfig
 from napari_ips.device import choose_device
-from napari_ips.errors import IPSError
+from napari_ips.errors import IPSError, Stopped
 from napari_ips.events import Progress, ProgressCallback
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.weights import load_weights
@@ -32,10 +32,6 @@ class Runner(Protocol):
         self, function: Callable[[_In], _Out], items: Iterable[_In]
     ) -> Iterator[tuple[_In, _Out]]:
         """Apply a function to all items; yield item and result as they get ready."""
-
-
-class Stopped(Exception):  # noqa: N818 (not an error: somebody asked for it)
-    """The fusion was asked to stop."""
 
 
 def load_network(config: FuseConfig) -> CrossImageFusionNetwork:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_ips.config import FuseConfig
-from napari_ips.fusion.noise import noise_level
 from napari_ips.fusion.scales import scales_for
 from napari_ips.fusion.tiles import Shape
 from napari_ips.intensity import FloatImage, IntensityRange, luminance
+from napari_ips.noise import noise_level
 
 # Normalised intensities beyond these are cut off before the network sees them.
 _LIMITS = (-1.0, 2.0)

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from napari_ips.errors import IPSError
-from napari_ips.fusion.compute import IN_FLIGHT, Stopped
+from napari_ips.errors import IPSError, Stopped
+from napari_ips.fusion.compute import IN_FLIGHT
 from napari_ips.fusion.engine import Engine
 from napari_ips.fusion.job import Job
 from napari_ips.fusion.plan import Plane

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from skimage.metrics import structural_similarity
@@ -28,8 +30,8 @@ def split_pool(pool: ImagePool, config: TrainConfig) -> tuple[ImagePool, ImagePo
     training = tuple(x for k, x in enumerate(pool.images) if k not in chosen)
     validation = tuple(x for k, x in enumerate(pool.images) if k in chosen)
     return (
-        ImagePool(training, (), pool.min_sharpness),
-        ImagePool(validation, (), pool.min_sharpness),
+        ImagePool(training, (), pool.min_sharpness, pool.max_saturated),
+        ImagePool(validation, (), pool.min_sharpness, pool.max_saturated),
     )
 
 

@@ -183,7 +183,7 @@ class _Work:
 
     def answer(self) -> Answer | None:
         """Return the answer; None if asked to stop."""
-        from napari_ips.fusion.compute import Stopped
+        from napari_ips.errors import Stopped
         from napari_ips.fusion.probe import best_slice, peak
 
         question, stop = self.question, self.stop
