@@ -170,6 +170,8 @@ def _steps(
     Whatever an event is followed by depends on the state alone, so that a run that is
     closed there and resumed does the same.
     """
+    # A fusion in the same process sets the threads of PyTorch to one for its own threads
+    # and for those that begin meanwhile. A run that was begun before keeps its number.
     training, held_out = split_pool(pool, config)
     checks = validation_batches(held_out, config)
     saved = time.monotonic()

@@ -29,10 +29,7 @@ def split_pool(pool: ImagePool, config: TrainConfig) -> tuple[ImagePool, ImagePo
     chosen = {round(k * count / held) for k in range(held)}
     training = tuple(x for k, x in enumerate(pool.images) if k not in chosen)
     validation = tuple(x for k, x in enumerate(pool.images) if k in chosen)
-    return (
-        ImagePool(training, (), pool.min_sharpness, pool.max_saturated),
-        ImagePool(validation, (), pool.min_sharpness, pool.max_saturated),
-    )
+    return replace(pool, images=training), replace(pool, images=validation)
 
 
 def validation_batches(pool: ImagePool, config: TrainConfig) -> list[PairBatch]:
