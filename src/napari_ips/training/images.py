@@ -12,7 +12,7 @@ from napari_ips.errors import IPSError
 from napari_ips.intensity import FloatImage
 from napari_ips.noise import photon_noise_level
 from napari_ips.training.quality import measure
-from napari_ips.training.reading import TrainingImage, read_images
+from napari_ips.training.reading import Page, TrainingImage, read_images
 
 __all__ = ["ImagePool", "TrainingImage", "load_images", "measured_noise"]
 
@@ -66,7 +66,7 @@ class ImagePool:
         return best
 
 
-def load_images(config: TrainConfig) -> ImagePool:
+def load_images(config: TrainConfig, pages: Iterable[Page] = ()) -> ImagePool:
     """Read every usable image of files and folders.
 
     Parameters
@@ -76,6 +76,8 @@ def load_images(config: TrainConfig) -> ImagePool:
         is an image; ``z_stacks`` says what is taken of z-stacks. With a network of one
         channel colours become luminance. Images smaller than ``crop_size``, softer than
         ``min_sharpness`` or more saturated than ``max_saturated`` are left out.
+    pages : iterable of Page
+        Images that are in no file.
 
     Raises
     ------
@@ -84,7 +86,7 @@ def load_images(config: TrainConfig) -> ImagePool:
     """
     accepted: list[TrainingImage] = []
     rejected: list[tuple[str, str]] = []
-    for facts, image in read_images(config):
+    for facts, image in read_images(config, pages):
         reason = facts.why_not(config.min_sharpness, config.max_saturated)
         if reason or image is None:
             rejected.append((facts.name, reason))

@@ -23,6 +23,10 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".zarr"}
 _FEWEST_LEVELS = 24
 
 
+# Name and pixels (H, W[, colours]) of an image.
+Page = tuple[str, NDArray[Any]]
+
+
 @dataclass(frozen=True)
 class TrainingImage:
     """One image (channels, H, W) in its own dtype, with the range that becomes 0..1."""
@@ -92,7 +96,7 @@ class ImageFacts:
         if verdict == "saturated":
             return f"saturated: everywhere more than {max_saturated:.0%} of the pixels"
         if verdict == "empty":
-            return "empty: nearly no contrast"
+            return "empty: nearly no contrast but noise"
         if verdict == "soft":
             measured = self.quality.sharpness
             return f"soft: sharpness {measured:.3f} is below {min_sharpness:g}"
@@ -101,6 +105,7 @@ class ImageFacts:
 
 def read_images(
     config: TrainConfig,
+    pages: Iterable[Page] = (),
     *,
     stop: threading.Event | None = None,
     callback: ProgressCallback | None = None,
@@ -112,6 +117,8 @@ def read_images(
     config : TrainConfig
         Its ``images``, ``z_stacks``, ``crop_size`` and ``network.in_channels`` matter,
         and the sharpness for parts of z-stacks.
+    pages : iterable of Page
+        Images that are in no file; they come first.
     stop : threading.Event, optional
         Set from another thread, it ends the work with `Stopped`.
     callback : callable, optional
@@ -130,6 +137,10 @@ def read_images(
         If `stop` was set.
     """
     stop = stop or threading.Event()
+    for name, page in pages:
+        if stop.is_set():
+            raise Stopped
+        yield _judged(name, page, config)
     files = find_files(config.images)
     for done, path in enumerate(files):
         if callback is not None:

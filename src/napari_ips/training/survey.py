@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from napari_ips.config import TrainConfig
 from napari_ips.events import ProgressCallback
 from napari_ips.training.images import noise_of, noise_to_add
 from napari_ips.training.quality import Quality, Verdict, measure
-from napari_ips.training.reading import ImageFacts, TrainingImage, read_images
+from napari_ips.training.reading import ImageFacts, Page, TrainingImage, read_images
 
 # Fewer sharp crops than these make no training.
 _HANDFUL = 5
@@ -50,7 +50,7 @@ class CropSample:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nearly no contrast."""
+        """Whether there is nearly no contrast, or only that of noise."""
         return self.quality.empty
 
     def verdict(self, min_sharpness: float, max_saturated: float) -> Verdict:
@@ -155,6 +155,7 @@ class ImageSurvey:
 
 def survey_images(
     config: TrainConfig,
+    pages: Iterable[Page] = (),
     *,
     count: int = 48,
     stop: threading.Event | None = None,
@@ -169,6 +170,8 @@ def survey_images(
     ----------
     config : TrainConfig
         All settings of the run; the images, crops and thresholds matter.
+    pages : iterable of Page
+        Images that are in no file, such as those of layers.
     count : int
         Crops at most.
     stop : threading.Event, optional
@@ -187,7 +190,7 @@ def survey_images(
     facts: list[ImageFacts] = []
     noise: list[float] = []
     sample = _Sample(count)
-    for known, image in read_images(config, stop=stop, callback=callback):
+    for known, image in read_images(config, pages, stop=stop, callback=callback):
         number = len(facts)
         facts.append(known)
         if image is None or known.flaw:
