@@ -22,10 +22,19 @@ class WeightsBox(ComboBox):
     ----------
     chosen : str
         With which it begins.
+    others : mapping of str, optional
+        What else can be chosen, each with the words for it.
+
+    Attributes
+    ----------
+    tip : str
+        What the weights are for.
     """
 
-    def __init__(self, chosen: str) -> None:
+    def __init__(self, chosen: str, others: Mapping[str, str] | None = None) -> None:
         super().__init__(choices=[chosen])
+        self.tip = TOOLTIPS["weights"]
+        self._others = dict(others or {})
         self._known: dict[str, str] = {chosen: ""}
         self._chosen = chosen
         self._registered: Mapping[str, str] | None = None
@@ -33,7 +42,8 @@ class WeightsBox(ComboBox):
     def choose(self, name: str) -> None:
         """Choose registered weights, or a file."""
         self._chosen = name
-        self._known.setdefault(name, "a file of yours")
+        if name not in self._others:
+            self._known.setdefault(name, "a file of yours")
         self._show()
 
     def offer(self, registered: Mapping[str, str]) -> None:
@@ -47,14 +57,17 @@ class WeightsBox(ComboBox):
         """Ask for a file if that was chosen."""
         chosen = self.value
         if chosen == _BROWSE:
-            chosen, _ = QFileDialog.getOpenFileName(
+            file, _ = QFileDialog.getOpenFileName(
                 self.native, "Weights of napari-ips", "", f"Weights (*{_SUFFIX})"
             )
-        self.choose(chosen or self._chosen)
+            chosen = file or self._chosen
+        self.choose(chosen)
 
     def problem(self) -> str:
         """Say what is wrong with the weights that are chosen; "" if nothing is."""
         name = self._chosen
+        if name in self._others:
+            return ""
         if _is_file(name):
             return self._file_problem(name)
         if self._registered is not None and name not in self._registered:
@@ -77,10 +90,11 @@ class WeightsBox(ComboBox):
 
     def _show(self) -> None:
         shown = [(Path(n).name if _is_file(n) else n, n) for n in self._known]
-        self.choices = [*shown, ("Browse…", _BROWSE)]
+        others = [(words, name) for name, words in self._others.items()]
+        self.choices = [*shown, *others, ("Browse…", _BROWSE)]
         self.value = self._chosen
-        told = self._known[self._chosen]
-        self.tooltip = TOOLTIPS["weights"] + (f"\n{self._chosen}: {told}" if told else "")
+        told = self._known.get(self._chosen, "")
+        self.tooltip = self.tip + (f"\n{self._chosen}: {told}" if told else "")
 
 
 def _is_file(name: str) -> bool:

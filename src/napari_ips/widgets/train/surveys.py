@@ -1,0 +1,44 @@
+"""What a training would find in its images, and how long its steps would take."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_ips.events import ProgressCallback
+from napari_ips.widgets.train.state import TrainState, images_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_ips.training.estimate import RunEstimate
+    from napari_ips.training.survey import ImageSurvey
+
+_CROPS = 48
+_NOWHERE = Path("weights.safetensors")
+
+
+def survey(
+    state: TrainState, stop: threading.Event, callback: ProgressCallback
+) -> ImageSurvey:
+    """Look at layers and files; nothing is written."""
+    from napari_ips.training.survey import survey_images
+
+    config, pages = state.config(_NOWHERE, state.paths), _pages(state, stop)
+    return survey_images(config, pages, count=_CROPS, stop=stop, callback=callback)
+
+
+def estimate(state: TrainState, stop: threading.Event) -> RunEstimate:
+    """Try a few steps."""
+    from napari_ips.training.estimate import estimate_run
+
+    config, pages = state.config(_NOWHERE, state.paths), _pages(state, stop)
+    return estimate_run(config, pages, stop=stop)
+
+
+def _pages(state: TrainState, stop: threading.Event) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the images of all layers."""
+    for source in state.layers:
+        yield from images_of(source, state.values, stop)
