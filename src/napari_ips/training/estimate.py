@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -18,6 +18,7 @@ from napari_ips.errors import Stopped
 from napari_ips.training.checkpoint import Figures, TrainingState, with_start
 from napari_ips.training.images import ImagePool, load_images
 from napari_ips.training.loop import with_noise
+from napari_ips.training.reading import Page
 from napari_ips.training.step import take_step
 from napari_ips.training.validation import split_pool, validate, validation_batches
 
@@ -60,12 +61,19 @@ class RunEstimate:
         )
 
 
-def estimate_run(config: TrainConfig, stop: threading.Event | None = None) -> RunEstimate:
+def estimate_run(
+    config: TrainConfig,
+    pages: Iterable[Page] = (),
+    *,
+    stop: threading.Event | None = None,
+) -> RunEstimate:
     """Try a few steps of a run with its own images and network; write nothing.
 
     Parameters
     ----------
     config : TrainConfig
+    pages : iterable of Page
+        Images that are in no file.
     stop : threading.Event, optional
         Set from another thread, it ends the work with `Stopped`.
 
@@ -85,7 +93,7 @@ def estimate_run(config: TrainConfig, stop: threading.Event | None = None) -> Ru
     device = choose_device(config.device)
     with _peak_memory(device) as peak:
         state = TrainingState.begin(config, device)
-        pool = load_images(config)
+        pool = load_images(config, pages, stop=stop)
         trial = with_noise(config, state, pool)
         # Where a run is short, its learning rate would fall within the trial.
         trial = trial.model_copy(update={"iterations": 10**9, "minutes": None})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -66,7 +67,12 @@ class ImagePool:
         return best
 
 
-def load_images(config: TrainConfig, pages: Iterable[Page] = ()) -> ImagePool:
+def load_images(
+    config: TrainConfig,
+    pages: Iterable[Page] = (),
+    *,
+    stop: threading.Event | None = None,
+) -> ImagePool:
     """Read every usable image of files and folders.
 
     Parameters
@@ -78,15 +84,19 @@ def load_images(config: TrainConfig, pages: Iterable[Page] = ()) -> ImagePool:
         ``min_sharpness`` or more saturated than ``max_saturated`` are left out.
     pages : iterable of Page
         Images that are in no file.
+    stop : threading.Event, optional
+        Set from another thread, it ends the work with `Stopped`.
 
     Raises
     ------
     IPSError
         If no image is usable.
+    Stopped
+        If `stop` was set.
     """
     accepted: list[TrainingImage] = []
     rejected: list[tuple[str, str]] = []
-    for facts, image in read_images(config, pages):
+    for facts, image in read_images(config, pages, stop=stop):
         reason = facts.why_not(config.min_sharpness, config.max_saturated)
         if reason or image is None:
             rejected.append((facts.name, reason))

@@ -32,7 +32,7 @@ from napari_ips.training.checkpoint import (
     checkpoint_path,
     with_start,
 )
-from napari_ips.training.images import ImagePool, load_images
+from napari_ips.training.images import ImagePool, load_images, measured_noise
 from napari_ips.training.step import fraction_done, take_step
 from napari_ips.training.validation import (
     preview,
@@ -152,8 +152,6 @@ def with_noise(config: TrainConfig, state: TrainingState, pool: ImagePool) -> Tr
     if config.noise != "measured":
         return config
     if state.noise is None:
-        from napari_ips.training.images import measured_noise
-
         state.noise = measured_noise(pool)
     return config.model_copy(update={"noise": state.noise})
 
