@@ -40,13 +40,13 @@ def noise_level(slices: FloatImage) -> float:
     whole = [s for s in slices if np.isfinite(s).all()]
     brightness = [float(s.mean()) for s in whole]
     levels = [
-        float(np.median(_roughness(s)))
+        float(np.median(noise_by_pixel(s[None])[0, 1:-1, 1:-1]))
         for s, mean in zip(whole, brightness, strict=True)
         if mean >= max(brightness) / 2
     ]
     # Zero is the level of an empty or saturated slice, which tells nothing of the others.
     measured = [level for level in levels if level > 0]
-    return min(measured, default=0.0) / (_GAIN * _MEDIAN_TO_SIGMA)
+    return min(measured, default=0.0)
 
 
 def photon_noise_level(image: FloatImage) -> float:
@@ -68,19 +68,23 @@ def photon_noise_level(image: FloatImage) -> float:
     """
     if min(image.shape) < 3:
         return 0.0
-    roughness = np.median(_blocks(_roughness(image)), axis=1)
+    noise = np.median(_blocks(noise_by_pixel(image[None])[0, 1:-1, 1:-1]), axis=1)
     brightness = _blocks(image[1:-1, 1:-1]).mean(axis=1).clip(min=0.0)
-    levels = roughness / np.sqrt(0.3 + 0.7 * brightness)
+    levels = noise / np.sqrt(0.3 + 0.7 * brightness)
     # Blocks without any are saturated or cut off at black.
     measured = levels[levels > 0]
     if measured.size == 0:
         return 0.0
-    return float(np.percentile(measured, _CALM)) / (_GAIN * _MEDIAN_TO_SIGMA)
+    return float(np.percentile(measured, _CALM))
 
 
-def _roughness(image: FloatImage) -> FloatImage:
-    """Return what Immerkaer's operator leaves of an image, without its border."""
-    return np.abs(ndimage.convolve(image, _OPERATOR)[1:-1, 1:-1])
+def noise_by_pixel(image: FloatImage) -> FloatImage:
+    """Return what of an image (n, H, W) may be noise.
+
+    The median over an area, the larger the better, estimates its standard deviation.
+    """
+    rough = np.abs(ndimage.convolve(image, _OPERATOR[None]))
+    return rough / np.float32(_GAIN * _MEDIAN_TO_SIGMA)
 
 
 def _blocks(image: FloatImage) -> NDArray[np.float32]:

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_ips.intensity import FloatImage
+from napari_ips.noise import noise_by_pixel
 
 Verdict = Literal["sharp", "soft", "empty", "saturated"]
 
 # Sharpness is judged by blocks of this edge, in pixels. Blocks whose standard deviation
-# is a smaller share of the image's range are empty, and so is an image of mostly such.
+# is a smaller share of the image's range, or hardly more than their noise, are empty, and
+# so is an image of mostly such.
 _BLOCK = 32
 _LEAST_CONTRAST = 0.02
+_LEAST_OVER_NOISE = 1.5
 _LEAST_FILLED = 0.1
 
 
@@ -37,7 +40,7 @@ class Quality:
 
     @property
     def empty(self) -> bool:
-        """Whether there is nearly no contrast."""
+        """Whether there is nearly no contrast, or only that of noise."""
         return self.sharpness == 0.0
 
     def verdict(self, min_sharpness: float, max_saturated: float) -> Verdict:
@@ -68,13 +71,16 @@ def sharpness(image: FloatImage) -> float:
         Median, over the blocks of 32 x 32 pixels that are not empty, of the standard
         deviation of the block less its 3 x 3 mean, divided by that of the block. Focused
         images reach 0.1 to 0.6, those blurred by several pixels stay below 0.06. It is 0
-        where fewer than a tenth of the blocks hold anything.
+        where fewer than a tenth of the blocks hold anything but noise. Noise of more than
+        about 0.01 passes for detail where there is other contrast.
     """
-    contrast = _block_deviation(image)
-    filled = contrast > _LEAST_CONTRAST
+    contrast = _blocks(image).std(axis=(0, 2, 4))
+    noise = np.median(_blocks(noise_by_pixel(image)), axis=(0, 2, 4))
+    filled = contrast > np.maximum(_LEAST_CONTRAST, _LEAST_OVER_NOISE * noise)
     if filled.mean() < _LEAST_FILLED:
         return 0.0
-    return float(np.median(_block_deviation(fine_detail(image))[filled] / contrast[filled]))
+    detail = _blocks(fine_detail(image)).std(axis=(0, 2, 4))
+    return float(np.median(detail[filled] / contrast[filled]))
 
 
 def fine_detail(image: FloatImage) -> FloatImage:
@@ -98,12 +104,10 @@ def at_the_top(image: FloatImage, top: float) -> NDArray[np.bool_]:
     return reached
 
 
-def _block_deviation(image: FloatImage) -> FloatImage:
-    """Return the standard deviation of every whole block of an image."""
+def _blocks(image: FloatImage) -> FloatImage:
+    """Cut whole blocks of an image: (channels, rows, edge, columns, edge)."""
     channels, height, width = image.shape
     edge = min(_BLOCK, height, width)
     rows, columns = height // edge, width // edge
     whole = image[:, : rows * edge, : columns * edge]
-    blocks = whole.reshape(channels, rows, edge, columns, edge)
-    deviation: FloatImage = blocks.std(axis=(0, 2, 4))
-    return deviation
+    return whole.reshape(channels, rows, edge, columns, edge)
