@@ -22,10 +22,11 @@ from napari_ips.events import (
 )
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.simulation import simulate_stack
-from napari_ips.training import train
+from napari_ips.training import loop, train
+from napari_ips.training.images import load_images, measured_noise
 from napari_ips.training.step import learning_rate
 from napari_ips.weights import read_card, read_tensors, save_weights
-from trainings import measured, put_images, settings, trained
+from trainings import equal_weights, measured, put_images, run_until, settings, trained
 
 
 @pytest.fixture
@@ -170,6 +171,25 @@ def test_training_in_bfloat16_differs_little_and_writes_float32(folder, tmp_path
     np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)
     tensors, _ = read_tensors(tmp_path / "half.safetensors")
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
+
+
+def test_noise_is_measured_once_and_told_in_the_card(folder, monkeypatch, tmp_path):
+    config = settings(folder, noise="measured")
+    given = settings(folder, noise=0.07, output=tmp_path / "given.safetensors")
+    monkeypatch.setattr(loop, "measured_noise", lambda pool: 0.07)
+    run_until(train(config), LossPoint, 2)
+    monkeypatch.setattr(loop, "measured_noise", lambda pool: 0.2)
+    trained(config, resume=True)
+    trained(given)
+    assert equal_weights(config.output, given.output)
+    card = read_card(config.output)
+    assert (card["noise"], json.loads(card["settings"])["noise"]) == ("0.07", 0.07)
+
+
+def test_noise_that_is_measured_is_that_of_the_images(folder):
+    config = settings(folder, noise="measured", iterations=1)
+    trained(config)
+    assert float(read_card(config.output)["noise"]) == measured_noise(load_images(config))
 
 
 def test_a_training_leaves_random_numbers_of_others_alone(folder):

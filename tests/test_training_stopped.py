@@ -342,6 +342,18 @@ def test_weights_that_cannot_be_written_are_written_by_resuming(
     assert not checkpoint.exists()
 
 
+def test_weights_that_others_wrote_meanwhile_are_kept(folder, checkpoint):
+    config = settings(folder)
+    with pytest.raises(IPSError, match=r"made by others.*kept in .*--resume"):
+        for event in train(config):
+            if isinstance(event, LossPoint) and event.iteration == 2:
+                config.output.write_bytes(b"theirs")
+    assert config.output.read_bytes() == b"theirs"
+    config.output.unlink()
+    assert steps(trained(config, resume=True)) == []
+    assert not checkpoint.exists()
+
+
 def test_memory_that_does_not_suffice_is_told_in_plain_words(folder, monkeypatch):
     from napari_ips.training import step
 

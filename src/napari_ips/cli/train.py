@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import tomllib
-from collections.abc import Callable, Generator, Iterator
+import unicodedata
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,27 +18,30 @@ from napari_ips.cli.common import (
     DeviceOption,
     JsonFlag,
     Stopped,
-    aside,
     check_output,
     human,
     note,
     parse_assignment,
     print_json,
 )
+from napari_ips.cli.training_display import training_display
 from napari_ips.errors import IPSError
 
 if TYPE_CHECKING:
-    from napari_ips.config import TrainConfig
-    from napari_ips.events import ImagesFound, LossPoint, TrainingEvent, TrainingFinished
+    from types import FrameType
 
-MOST_REJECTED_SHOWN = 5
+    from napari_ips.config import TrainConfig
+    from napari_ips.events import TrainingFinished
 
 EXAMPLES = """[bold]Examples[/]
 
 Half an hour on your own sharp images:
-[cyan]napari-ips train images/ -o mine.safetensors --minutes 30[/]
+[cyan]napari-ips train images/ --name mine --minutes 30[/]
+[cyan]napari-ips fuse stack.tif -o fused.tif --weights mine[/]
 
-Go on where it was stopped: [cyan]the same command --resume[/]
+Into a file: [cyan]napari-ips train images/ -o mine.safetensors --minutes 30[/]
+
+Stop it with Ctrl-C; go on where it was: [cyan]the same command --resume[/]
 
 Adapt the bundled weights: [cyan]napari-ips train images/ -o mine.safetensors --start-from
 default --minutes 10 --learning-rate 3e-4[/]
@@ -55,11 +61,22 @@ def train(
         ),
     ],
     output: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--output", "-o", help="The .safetensors file to write.", show_default=False
         ),
-    ],
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            help="Instead of --output: add the weights to your own, under this name.",
+            show_default=False,
+        ),
+    ] = None,
+    notes: Annotated[
+        str | None,
+        typer.Option(help="Kept with the weights, for later.", show_default=False),
+    ] = None,
     preset: Annotated[
         str | None,
         typer.Option(
@@ -93,6 +110,15 @@ def train(
             help="Weights to fine-tune: a name or a .safetensors file.", show_default=False
         ),
     ] = None,
+    z_stacks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="slices|best|fused",
+            help="What to take of z-stacks: every sharp slice, the sharpest of each part, "
+            "or the stack fused first. Default: slices.",
+            show_default=False,
+        ),
+    ] = None,
     device: DeviceOption = None,
     config: Annotated[
         Path | None,
@@ -121,7 +147,9 @@ def train(
     """Train a network on sharp images; no labels and no focus stacks are needed."""
     options = {
         "images": tuple(images),
-        "output": output,
+        "output": _destination(output, name, overwrite=overwrite),
+        "notes": notes,
+        "z_stacks": z_stacks,
         "iterations": iterations,
         "minutes": minutes,
         "batch_size": batch_size,
@@ -137,17 +165,41 @@ def train(
     finished = _watch(settings, resume, overwrite)
     seconds = perf_counter() - start
     if json:
-        figures = {"psnr": finished.psnr, "ssim": finished.ssim}
-        run = {"output": finished.path, "iterations": finished.iteration}
-        settled = settings.model_dump(mode="json")
-        print_json(run | figures | {"seconds": round(seconds, 1), "settings": settled})
+        told = {key: value for key, value in vars(finished).items() if key != "path"}
+        told |= {"output": finished.path, "seconds": round(seconds, 1)}
+        told["iterations"] = told.pop("iteration")
+        print_json(told | {"settings": settings.model_dump(mode="json")})
         return
+    if finished.reason == "diverged":
+        note(
+            "The loss was not finite at a lower learning rate either; training ended early."
+        )
     human().print(
-        f"Trained {finished.iteration} steps in {seconds / 60:.1f} min: validation "
-        f"{finished.psnr:.2f} dB, SSIM {finished.ssim:.4f}.\nWeights: {finished.path}",
+        f"Trained in {seconds / 60:.1f} min: validation {finished.psnr_before:.2f} -> "
+        f"{finished.psnr:.2f} dB, SSIM {finished.ssim:.4f}, best after "
+        f"{finished.iteration} steps.\nWeights: {finished.path}",
         markup=False,
         soft_wrap=True,
     )
+
+
+def _destination(output: Path | None, name: str | None, *, overwrite: bool) -> Path:
+    """Return the file to write; that of a name is in the folder of the user's weights."""
+    if output is not None and name is None:
+        return output
+    if output is not None or name is None:
+        raise IPSError("Where to? Give either --output FILE or --name NAME.")
+    from napari_ips.files import plainly_written
+    from napari_ips.registry import check_name
+    from napari_ips.weights import user_folder
+
+    name = unicodedata.normalize("NFC", name)
+    path = user_folder() / f"{name}.safetensors"
+    if not (overwrite and path.is_file()):
+        check_name(name)
+    with plainly_written(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _settings(
@@ -192,106 +244,49 @@ def _table(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _watch(settings: TrainConfig, resume: bool, overwrite: bool) -> TrainingFinished:
-    """Run the training, show its events, and return the last one."""
-    from napari_ips.events import CheckpointSaved, TrainingFinished
+    """Run the training, show its events, and return the last one.
+
+    Ctrl-C ends it after the step that it is at, and the checkpoint is written by closing
+    it there.
+    """
+    from napari_ips.events import TrainingFinished
+    from napari_ips.training import checkpoint_path
     from napari_ips.training import train as run_training
 
-    checkpoint = resume
     run = run_training(settings, resume=resume, overwrite=overwrite)
+    asked = threading.Event()
     try:
-        # Closed at once when it is left early, so that no step runs on.
-        with closing(cast("Generator[TrainingEvent]", run)) as events, _display() as show:
-            for event in events:
-                show(event)
-                checkpoint = checkpoint or isinstance(event, CheckpointSaved)
-                if isinstance(event, TrainingFinished):
-                    return event
+        with closing(run) as events, training_display() as show:
+            # Reading the images, before, has nothing to lose.
+            show(next(events))
+            with _interrupts(asked):
+                for event in events:
+                    show(event)
+                    if isinstance(event, TrainingFinished):
+                        return event
+                    if asked.is_set():
+                        raise KeyboardInterrupt
     except KeyboardInterrupt:
-        if checkpoint:
-            hint = "The same command with --resume goes on from the last checkpoint."
+        if checkpoint_path(settings.output).exists():
+            hint = "The same command with --resume goes on from the checkpoint."
         else:
-            every = settings.checkpoint_interval
-            hint = f"Nothing is saved yet: the first checkpoint comes after {every} steps."
+            hint = "Nothing is saved: there is no checkpoint yet."
         raise Stopped(f"Stopped. {hint}") from None
     raise IPSError("Training ended without finished weights; nothing was written.")
 
 
 @contextmanager
-def _display() -> Iterator[Callable[[TrainingEvent], None]]:
-    """Show loss, validation, speed and remaining time on stderr, live on a terminal."""
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+def _interrupts(asked: threading.Event) -> Iterator[None]:
+    """Set an event at the first Ctrl-C; the second one interrupts at once."""
 
-    from napari_ips.events import ImagesFound, LossPoint, ValidationPoint
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        note("Stopping after this step; press Ctrl-C again to stop at once.")
 
-    console = aside()
-    columns = (
-        TextColumn("step {task.fields[step]}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TextColumn("loss {task.fields[loss]:.4f}  {task.fields[psnr]}"),
-        TextColumn("{task.fields[speed]:.2f} it/s [dim]left[/]"),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as bar:
-        task = bar.add_task("", total=1.0, step=0, loss=0.0, psnr="", speed=0.0)
-        meter = _Meter()
-
-        def display(event: TrainingEvent) -> None:
-            if isinstance(event, ImagesFound):
-                _show_images(event)
-            elif isinstance(event, LossPoint):
-                meter.step(event)
-                bar.update(
-                    task,
-                    completed=event.fraction,
-                    step=event.iteration,
-                    loss=meter.loss,
-                    speed=meter.speed,
-                )
-            elif isinstance(event, ValidationPoint):
-                bar.update(task, psnr=f"{event.psnr:.2f} dB")
-                console.print(
-                    f"step {event.iteration:>7}  {100 * meter.fraction:5.1f} %  "
-                    f"loss {meter.loss:.5f}  validation {event.psnr:.2f} dB  "
-                    f"SSIM {event.ssim:.4f}  {meter.speed:.2f} it/s",
-                    soft_wrap=True,
-                )
-
-        yield display
-
-
-class _Meter:
-    """Smoothed loss, fraction done, and steps per second since the start."""
-
-    def __init__(self) -> None:
-        self.loss = 0.0
-        self.fraction = 0.0
-        self.speed = 0.0
-        self._start: tuple[int, float] | None = None
-
-    def step(self, event: LossPoint) -> None:
-        now = perf_counter()
-        if self._start is None:
-            self._start = (event.iteration, now)
-            self.loss = event.loss
-        first, since = self._start
-        self.loss += 0.05 * (event.loss - self.loss)
-        self.fraction = event.fraction
-        self.speed = (event.iteration - first) / (now - since) if now > since else 0.0
-
-
-def _show_images(event: ImagesFound) -> None:
-    left_out = f", {len(event.rejected)} left out" if event.rejected else ""
-    note(f"Training on {event.accepted} images{left_out}.")
-    for path, reason in event.rejected[:MOST_REJECTED_SHOWN]:
-        note(f"  {path}: {reason}")
-    if len(event.rejected) > MOST_REJECTED_SHOWN:
-        note(f"  and {len(event.rejected) - MOST_REJECTED_SHOWN} more")
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

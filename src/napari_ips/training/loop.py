@@ -114,7 +114,8 @@ def train(
             f"lower learning rate than {config.learning_rate:g}, and no weights were "
             "measured before; start anew with a lower one."
         )
-    _write(state, best, make_card(config, state, pool, best, reason, device))
+    card = make_card(config, state, pool, best, reason, device)
+    _write(state, best, card, overwrite=overwrite)
     yield TrainingFinished(
         best.iteration,
         config.output,
@@ -226,19 +227,24 @@ def _pause(state: TrainingState) -> None:
         _log.warning("No checkpoint was written at the end: %s", error)
 
 
-def _write(state: TrainingState, best: Kept, card: dict[str, str]) -> None:
+def _write(
+    state: TrainingState, best: Kept, card: dict[str, str], *, overwrite: bool
+) -> None:
     """Write the best weights, in the place of the checkpoint.
 
     Raises
     ------
     IPSError
-        If they cannot be written; the run is then kept as a checkpoint, if possible.
+        If they cannot be written, or others took their name meanwhile; the run is then
+        kept as a checkpoint, if possible.
     """
     output = state.config.output
     checkpoint = checkpoint_path(output)
     network = copy.deepcopy(state.averaged)
     network.load_state_dict(best.tensors)
     try:
+        if output.exists() and not overwrite:
+            raise IPSError(f"{output} was made by others meanwhile; move it away.")
         save_weights(output, network, card)
     except IPSError as error:
         _pause(state)
