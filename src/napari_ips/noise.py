@@ -83,8 +83,9 @@ def noise_by_pixel(image: FloatImage) -> FloatImage:
 
     The median over an area, the larger the better, estimates its standard deviation.
     """
-    rough = np.abs(ndimage.convolve(image, _OPERATOR[None]))
-    return rough / np.float32(_GAIN * _MEDIAN_TO_SIGMA)
+    rough: FloatImage = np.abs(ndimage.convolve(image, _OPERATOR[None]))
+    rough /= _GAIN * _MEDIAN_TO_SIGMA
+    return rough
 
 
 def _blocks(image: FloatImage) -> NDArray[np.float32]:

@@ -17,6 +17,8 @@ from napari_ips.training.reading import Page, TrainingImage, read_images
 
 __all__ = ["ImagePool", "TrainingImage", "load_images", "measured_noise"]
 
+NO_IMAGES = "No images were found; give TIFF, PNG, JPEG or OME-Zarr files."
+
 _CROP_TRIES = 8
 # Half of the levels drawn in training are above 1/4 of the largest.
 _LARGEST_TO_MEDIAN = 4.0
@@ -103,11 +105,12 @@ def load_images(
         else:
             accepted.append(image)
     if not accepted:
-        first = f" The first one: {rejected[0][0]}: {rejected[0][1]}" if rejected else ""
+        if not rejected:
+            raise IPSError(NO_IMAGES)
         raise IPSError(
             f"None of {len(rejected)} images can be used for training; "
             f"give sharp images of at least {config.crop_size} x {config.crop_size} "
-            f"pixels.{first}"
+            f"pixels. The first one: {rejected[0][0]}: {rejected[0][1]}"
         )
     return ImagePool(
         tuple(accepted), tuple(rejected), config.min_sharpness, config.max_saturated

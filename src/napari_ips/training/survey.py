@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_ips.config import TrainConfig
 from napari_ips.events import ProgressCallback
-from napari_ips.training.images import noise_of, noise_to_add
+from napari_ips.training.images import NO_IMAGES, noise_of, noise_to_add
 from napari_ips.training.quality import Quality, Verdict, measure
 from napari_ips.training.reading import ImageFacts, Page, TrainingImage, read_images
 
@@ -113,7 +113,7 @@ class ImageSurvey:
     def problem_at(self, min_sharpness: float, max_saturated: float) -> str:
         """Return what would stand in the way with other thresholds."""
         if not self.images:
-            return "No images were found; give TIFF, PNG, JPEG or OME-Zarr files."
+            return NO_IMAGES
         reasons = [image.why_not(min_sharpness, max_saturated) for image in self.images]
         if all(reasons):
             return self._none_usable(reasons)
