@@ -58,6 +58,7 @@ def open_form(viewer, qtbot):
         form = TrainForm(viewer, config)
         qtbot.addWidget(form)
         qtbot.addWidget(form.advanced)
+        form.show()
         return form
 
     return opened
@@ -407,6 +408,36 @@ def test_looking_stops_when_images_change(viewer, open_form, qtbot, monkeypatch)
     qtbot.waitUntil(here.is_set, timeout=10_000)
     form.forget()
     assert stops[1].is_set()
+
+
+def test_nobody_looks_at_images_of_a_form_that_is_hidden(viewer, open_form, asked, qtbot):
+    form = open_form()
+    form.hide()
+    viewer.add_image(noise(32, 32))
+    qtbot.wait(700)
+    assert asked == []
+    form.show()
+    qtbot.waitUntil(lambda: len(asked) == 1, timeout=10_000)
+
+
+@pytest.mark.in_window
+def test_napari_may_be_closed_while_images_are_looked_at(
+    make_napari_viewer_proxy, qtbot, monkeypatch
+):
+    here, ended = threading.Event(), threading.Event()
+
+    def survey(state, stop, callback):
+        here.set()
+        if stop.wait(20):
+            ended.set()
+
+    monkeypatch.setattr(form_module, "survey", survey)
+    viewer = make_napari_viewer_proxy(show=True)
+    viewer.window.add_dock_widget(TrainForm(viewer))
+    viewer.add_image(noise(32, 32))
+    qtbot.waitUntil(here.is_set, timeout=10_000)
+    viewer.close()
+    assert ended.wait(10)
 
 
 def test_what_was_found_is_told(viewer, open_form, qtbot, monkeypatch):

@@ -8,6 +8,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
+from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLineEdit, QPushButton, QWidget
 
 from napari_ips.config import PRESETS, TrainConfig
@@ -294,12 +295,28 @@ class TrainForm(QWidget):
         self.found.set_max_saturated(state.values["max_saturated"])
         self._ask_survey(state)
         if self._estimated != _decisive(state):
-            self._estimate.cancel()
-            self.estimate.setEnabled(True)
-            self.estimated.setText("")
+            self._drop_estimate()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Look at what has changed meanwhile."""
+        super().showEvent(event)
+        self._ask_survey(self.state())
+
+    def hideEvent(self, event: QHideEvent | None) -> None:
+        """Leave the processor to others, such as a training."""
+        super().hideEvent(event)
+        # Of a window that is minimised everything goes on.
+        if event is not None and not event.spontaneous():
+            if self._survey.busy:
+                self._survey.cancel()
+                self._surveyed = ()
+            if self._estimate.busy:
+                self._drop_estimate()
 
     def _ask_survey(self, state: TrainState) -> None:
         """Look at the images anew, if they, or what is made of them, have changed."""
+        if not self.isVisible():
+            return
         values, parts = state.values, state.values["z_stacks"] != "slices"
         asked = (
             state.layers,
@@ -335,6 +352,11 @@ class TrainForm(QWidget):
         self.estimate.setEnabled(False)
         self.estimated.setText("Trying a few steps…")
         self._estimate.ask(lambda stop, _: estimate(state, stop))
+
+    def _drop_estimate(self) -> None:
+        self._estimate.cancel()
+        self.estimate.setEnabled(True)
+        self.estimated.setText("")
 
     def _show_estimate(self, found: RunEstimate) -> None:
         self.estimate.setEnabled(True)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from napari.qt.threading import create_worker
+from napari.qt.threading import FunctionWorker, create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_ips.events import Progress, ProgressCallback
@@ -96,7 +96,8 @@ class Inquiry(QObject):
             else:
                 self.answered.emit(found)
 
-        worker = create_worker(answer)
+        worker = create_worker(answer, _worker_class=_Worker)
+        worker.asked = stop
         worker.returned.connect(returned)
         worker.start()
         self._tick.start()
@@ -104,3 +105,13 @@ class Inquiry(QObject):
     def _look(self) -> None:
         if self._progress is not None:
             self.progressed.emit(self._progress)
+
+
+class _Worker(FunctionWorker):
+    """Ends when napari, about to close, tells it to quit."""
+
+    asked: threading.Event
+
+    def quit(self) -> None:
+        self.asked.set()
+        super().quit()

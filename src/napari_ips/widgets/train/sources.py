@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent
+from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 _ROWS = 5
+_EMPTY = "Open images, or drop files here"
 _FILES = "Images (*.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"
 
 
@@ -310,6 +311,16 @@ class SourceList(QListWidget):
     def fit(self, rows: int) -> None:
         """Be as high as some rows."""
         self.setFixedHeight(rows * max(18, self.sizeHintForRow(0)) + 6)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Say what the list is for while it is empty."""
+        super().paintEvent(event)
+        if not self.count():
+            painter = QPainter(self.viewport())
+            painter.setPen(self.palette().placeholderText().color())
+            area = self.viewport().rect()
+            painter.drawText(area, Qt.AlignmentFlag.AlignCenter, _EMPTY)
+            painter.end()
 
     def keyPressEvent(self, event: Any) -> None:
         """Remove what is selected by Delete."""
