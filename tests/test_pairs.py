@@ -14,8 +14,8 @@ from napari_ips import TrainConfig
 from napari_ips.config import NetworkConfig
 from napari_ips.intensity import IntensityRange
 from napari_ips.training.images import ImagePool, TrainingImage
-from napari_ips.training.loop import fusion_loss
 from napari_ips.training.pairs import PairBatch, make_batch
+from napari_ips.training.step import fusion_loss
 
 
 @pytest.fixture(scope="module")
