@@ -35,7 +35,9 @@ def look_around() -> Surroundings:
     from napari_ips.device import choose_device, list_devices
     from napari_ips.scan import choose_backend
     from napari_ips.widgets.known_weights import known_weights
+    from napari_ips.widgets.libraries import load_triton_apart
 
+    load_triton_apart()
     devices = list_devices()
     automatic = str(choose_device())
     found = Surroundings(

@@ -9,7 +9,7 @@ from pathlib import Path
 from napari_ips.events import LossPoint, RolledBack, TrainingEvent, ValidationPoint
 
 _NAME = "history.tsv"
-# Share by which the smoothed loss follows each new one.
+# Share by which the smoothed loss follows each new one in the long run.
 _FOLLOW = 0.05
 
 
@@ -75,7 +75,9 @@ class History:
         self.loss.add(iteration, loss)
         self.smooth.cut(iteration)
         before = self.smooth.values[-1] if self.smooth.values else loss
-        self.smooth.add(iteration, before + _FOLLOW * (loss - before))
+        # The mean of all, as long as they are few.
+        share = max(_FOLLOW, 1 / (len(self.smooth.values) + 1))
+        self.smooth.add(iteration, before + share * (loss - before))
 
 
 class Recorder:
