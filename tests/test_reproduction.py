@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from scipy import ndimage
+from skimage import data
 
 from napari_ips.intensity import IntensityRange
 from napari_ips.weights import load_weights, read_card
@@ -47,13 +48,13 @@ def script(monkeypatch):
 
 
 @pytest.fixture
-def run(script, monkeypatch, tmp_path, rng):
-    """Run the script on generated images; return what it wrote."""
+def run(script, monkeypatch, tmp_path):
+    """Run the script on small images; return what it wrote."""
     tiles, pairs, output = (tmp_path / name for name in ("tiles", "pairs", "results"))
     for folder in (tiles, pairs / "A", pairs / "B", pairs / "GT"):
         folder.mkdir(parents=True)
     for k in range(3):
-        truth = rng.integers(0, 256, (64, 72, 3)).astype(np.uint8)
+        truth = data.astronaut()[100 * k : 100 * k + 64, 180:252]
         soft = ndimage.gaussian_filter(truth, (2, 2, 0))
         left = np.arange(72)[:, None] < 36
         Image.fromarray(truth).save(tiles / f"{k}.png")
@@ -90,7 +91,7 @@ def test_nine_trainings_differ_in_what_the_tables_vary_alone(run):
     assert all(f["nearest_psnr"] > f["psnr"] for f in figures)
     references = results["references"]["pairs"]
     assert references["source nearest to the truth"]["psnr"] > 60
-    assert 10 < references["mean of the sources"]["psnr"] < 30
+    assert 10 < references["mean of the sources"]["psnr"] < 40
 
 
 def test_the_tables_stand_beside_those_of_the_paper(run):
