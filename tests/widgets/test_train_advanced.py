@@ -4,7 +4,7 @@ import pytest
 from napari.components import ViewerModel
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QSpinBox
+from qtpy.QtWidgets import QAbstractSpinBox, QApplication
 
 from napari_ips.config import NetworkConfig, TrainConfig
 from napari_ips.widgets.fuse.surroundings import Surroundings
@@ -115,8 +115,6 @@ def test_fields_are_bound_as_the_settings_are(advanced):
     ]:
         field = advanced.fields[name]
         field.put(-5)
-        assert field._number.get() if hasattr(field, "_number") else True
-        assert field.findChild(QSpinBox if least >= 1 else type(_box(field))) is not None
         assert _box(field).value() == least
         if most is not None:
             field.put(5)
@@ -124,8 +122,6 @@ def test_fields_are_bound_as_the_settings_are(advanced):
 
 
 def _box(field):
-    from qtpy.QtWidgets import QAbstractSpinBox
-
     return field.findChild(QAbstractSpinBox)
 
 

@@ -136,6 +136,18 @@ def test_z_axis_is_that_of_the_label_or_guessed(viewer, open_form, shape, labels
     assert form.state().layers[0].slices == (1, 4)
 
 
+def test_images_of_a_layer_may_be_no_stack(viewer, open_form, run):
+    viewer.add_image(noise(3, 16, 16), name="photos")
+    form = open_form()
+    form.sources.slices.setValue((0, 1))
+    form.sources.z_axis.setCurrentIndex(form.sources.z_axis.findData(None))
+    (source,) = form.state().layers
+    assert (source.z_axis, source.slices) == (None, None)
+    assert form.z_stacks.isHidden()
+    prepared(form, run)
+    assert len(written(run)) == 3
+
+
 def test_slices_are_kept_for_each_stack(viewer, open_form):
     first = viewer.add_image(np.zeros((5, 9, 8)), name="first")
     second = viewer.add_image(np.zeros((7, 9, 8)), name="second")
@@ -303,6 +315,8 @@ def test_slices_of_stacks_are_written_as_they_are(viewer, open_form, run, tmp_pa
     config = prepared(form, run)
     np.testing.assert_array_equal(written(run), data[1:4])
     assert written(run)[0].dtype == np.uint16
+    names = sorted(path.name for path in run.images.iterdir())
+    assert names[0] == "0000_cells_A1_z_1.tif"
     assert (config.images, config.output) == ((run.images,), run.output)
 
 

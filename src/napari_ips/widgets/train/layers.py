@@ -57,9 +57,12 @@ class LayerSource:
         return list(product(*ranges))
 
     def name(self, place: tuple[int, ...]) -> str:
-        """Return what an image is called, such as "cells z3"."""
+        """Return what an image is called, such as "cells z=3"."""
         numbered = zip(self.axes, place, strict=True)
-        told = [f"{axis_name(self.layer, n)}{k}" for n, k in numbered]
+        told = [
+            f"{'z' if n == self.z_axis else axis_name(self.layer, n)}={k}"
+            for n, k in numbered
+        ]
         return " ".join([self.layer.name, *told])
 
     def read(self, place: tuple[int, ...]) -> NDArray[Any]:
