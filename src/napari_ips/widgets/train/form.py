@@ -9,28 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLineEdit, QPushButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLineEdit, QWidget
 
 from napari_ips.config import PRESETS, TrainConfig
 from napari_ips.events import Progress
 from napari_ips.widgets.fuse.advanced import narrow
-from napari_ips.widgets.fuse.notes import FieldNote, WrappedLabel
+from napari_ips.widgets.fuse.notes import FieldNote
 from napari_ips.widgets.fuse.weights import WeightsBox
-from napari_ips.widgets.stacks import level_zero
 from napari_ips.widgets.train.advanced import AdvancedForm
 from napari_ips.widgets.train.contact_sheet import ContactSheet
+from napari_ips.widgets.train.estimate import EstimateRow
 from napari_ips.widgets.train.inquiry import Inquiry
 from napari_ips.widgets.train.preferences import remembered
 from napari_ips.widgets.train.sources import ImageSources
-from napari_ips.widgets.train.state import TrainState, preset_values, shared_network
-from napari_ips.widgets.train.surveys import estimate, survey
+from napari_ips.widgets.train.state import TrainState, preset_values
+from napari_ips.widgets.train.surveys import decisive, survey
 from napari_ips.widgets.train.tooltips import TOOLTIPS
 from napari_ips.widgets.train.values import ChoiceValue, NumberValue, keep_from_wheel
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_ips.training.estimate import RunEstimate
     from napari_ips.training.survey import ImageSurvey
     from napari_ips.widgets.fuse.surroundings import Surroundings
 
@@ -62,6 +61,8 @@ class TrainForm(QWidget):
         Fields that few need, to be shown elsewhere.
     found : ContactSheet
         What is in the images.
+    estimate : EstimateRow
+        How long it would take.
     """
 
     changed = Signal()
@@ -71,7 +72,6 @@ class TrainForm(QWidget):
         self._quiet = False
         self._known: Surroundings | None = None
         self._surveyed: tuple[Any, ...] = ()
-        self._estimated: tuple[Any, ...] = ()
         self._make_fields(viewer)
         self._lay_out()
         self._connect()
@@ -152,7 +152,7 @@ class TrainForm(QWidget):
         """Listen to the viewer no more, and look into nothing."""
         self.sources.forget()
         self._survey.cancel()
-        self._estimate.cancel()
+        self.estimate.drop()
 
     def _make_fields(self, viewer: ViewerModel) -> None:
         self.sources = ImageSources(viewer)
@@ -168,10 +168,9 @@ class TrainForm(QWidget):
         self.unit.offer([("minutes", "minutes"), ("steps", "iterations")])
         self.title, self.notes = QLineEdit(_TITLE), QLineEdit()
         self.notes.setPlaceholderText("stain, objective, camera")
-        self.estimate, self.estimated = QPushButton("Estimate"), WrappedLabel()
+        self.estimate = EstimateRow()
         self.advanced = AdvancedForm()
         self._survey = Inquiry(self, _PATIENCE)
-        self._estimate = Inquiry(self)
         self._minutes.put(10.0)
         self._steps.put(2000)
         narrow(self.start_from)
@@ -197,8 +196,7 @@ class TrainForm(QWidget):
         self._row("length", "&Length", _beside(self._minutes, self._steps, self.unit))
         self._row("title", "Na&me", self.title)
         self._row("notes", "N&otes", self.notes)
-        form.addRow(self.estimate, self.estimated)
-        self.estimate.setToolTip(TOOLTIPS["estimate"])
+        form.addRow(self.estimate)
 
     def _row(self, name: str, label: str, field: QWidget) -> None:
         self._form.addRow(label, field)
@@ -224,12 +222,10 @@ class TrainForm(QWidget):
         self.preset.changed.connect(self._on(self._take_preset))
         self.start_from.changed.connect(self._on(self._take_start))
         self.advanced.reset.clicked.connect(self._on(self._reset))
-        self.estimate.clicked.connect(self._ask_estimate)
+        self.estimate.asked.connect(lambda: self.estimate.ask(self.state()))
         self._survey.answered.connect(self._show_survey)
         self._survey.failed.connect(self._fail_survey)
         self._survey.progressed.connect(lambda p: self.found.tell(_looking(p)))
-        self._estimate.answered.connect(self._show_estimate)
-        self._estimate.failed.connect(self._fail_estimate)
 
     def _on(self, update: Any) -> Any:
         """Return what follows a change by the user: an update, and one signal."""
@@ -294,8 +290,7 @@ class TrainForm(QWidget):
         self._form.setRowVisible(self.z_stacks, stacks)
         self.found.set_max_saturated(state.values["max_saturated"])
         self._ask_survey(state)
-        if self._estimated != _decisive(state):
-            self._drop_estimate()
+        self.estimate.follow(state)
 
     def showEvent(self, event: QShowEvent | None) -> None:
         """Look at what has changed meanwhile."""
@@ -310,24 +305,14 @@ class TrainForm(QWidget):
             if self._survey.busy:
                 self._survey.cancel()
                 self._surveyed = ()
-            if self._estimate.busy:
-                self._drop_estimate()
+            if self.estimate.busy:
+                self.estimate.drop()
 
     def _ask_survey(self, state: TrainState) -> None:
         """Look at the images anew, if they, or what is made of them, have changed."""
         if not self.isVisible():
             return
-        values, parts = state.values, state.values["z_stacks"] != "slices"
-        asked = (
-            state.layers,
-            [id(level_zero(source.layer)) for source in state.layers],
-            state.paths,
-            values["z_stacks"],
-            values["crop_size"],
-            shared_network(values).in_channels,
-            # Of which parts are taken as they are read, not afterwards.
-            values["min_sharpness"] if parts else None,
-        )
+        asked = decisive(state)
         if asked == self._surveyed:
             return
         self._surveyed = asked
@@ -345,31 +330,6 @@ class TrainForm(QWidget):
     def _fail_survey(self, told: str) -> None:
         self.found.clear(problem=told)
         self.changed.emit()
-
-    def _ask_estimate(self) -> None:
-        state = self.state()
-        self._estimated = _decisive(state)
-        self.estimate.setEnabled(False)
-        self.estimated.setText("Trying a few steps…")
-        self._estimate.ask(lambda stop, _: estimate(state, stop))
-
-    def _drop_estimate(self) -> None:
-        self._estimate.cancel()
-        self.estimate.setEnabled(True)
-        self.estimated.setText("")
-
-    def _show_estimate(self, found: RunEstimate) -> None:
-        self.estimate.setEnabled(True)
-        self.estimated.setText(found.summary)
-
-    def _fail_estimate(self, told: str) -> None:
-        self.estimate.setEnabled(True)
-        self.estimated.setText(told)
-
-
-def _decisive(state: TrainState) -> tuple[Any, ...]:
-    """Return what the time and the memory of a step depend on."""
-    return repr(state.values), state.layers, state.paths
 
 
 def _looking(progress: Progress) -> str:

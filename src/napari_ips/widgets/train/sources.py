@@ -9,15 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDragMoveEvent, QDropEvent, QPainter, QPaintEvent
 from qtpy.QtWidgets import (
-    QAbstractItemView,
     QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QListWidget,
-    QListWidgetItem,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -33,13 +29,13 @@ from napari_ips.widgets.stacks import (
     z_candidates,
 )
 from napari_ips.widgets.train.layers import LayerSource, Method
+from napari_ips.widgets.train.source_list import SourceList
 from napari_ips.widgets.train.tooltips import TOOLTIPS
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 _ROWS = 5
-_EMPTY = "Open images, or drop files here"
 _FILES = "Images (*.tif *.tiff *.png *.jpg *.jpeg);;All files (*)"
 
 
@@ -253,104 +249,6 @@ class ImageSources(QWidget):
             self.add_paths(map(Path, files))
 
 
-class SourceList(QListWidget):
-    """Layers and paths with a tick each, onto which files can be dropped."""
-
-    dropped = Signal(list)
-    removal_asked = Signal()
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.setAcceptDrops(True)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-
-    def add(self, source: Image | Path, text: str, tip: str, ticked: bool) -> None:
-        """Add a row."""
-        item = QListWidgetItem(text)
-        item.setData(Qt.ItemDataRole.UserRole, source)
-        item.setToolTip(tip)
-        item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
-        state = Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked
-        item.setCheckState(state)
-        self.addItem(item)
-
-    def sources(self) -> list[Any]:
-        """Return what is listed."""
-        return [self._source(n) for n in range(self.count())]
-
-    def ticked(self) -> list[Any]:
-        """Return what is ticked."""
-        return [
-            self._source(n)
-            for n in range(self.count())
-            if self.item(n).checkState() == Qt.CheckState.Checked
-        ]
-
-    def current(self) -> Any:
-        """Return what is selected; None if nothing is."""
-        chosen = self.selectedItems()
-        return chosen[0].data(Qt.ItemDataRole.UserRole) if chosen else None
-
-    def choose(self, source: Any) -> None:
-        """Select a row, if it is there."""
-        if source in self.sources():
-            self.item(self.sources().index(source)).setSelected(True)
-
-    def tick(self, source: Any, ticked: bool) -> None:
-        """Tick a row or not."""
-        state = Qt.CheckState.Checked if ticked else Qt.CheckState.Unchecked
-        self.item(self.sources().index(source)).setCheckState(state)
-
-    def drop(self, sources: list[Any]) -> None:
-        """Take rows away."""
-        for source in sources:
-            self.takeItem(self.sources().index(source))
-
-    def fit(self, rows: int) -> None:
-        """Be as high as some rows."""
-        self.setFixedHeight(rows * max(18, self.sizeHintForRow(0)) + 6)
-
-    def paintEvent(self, event: QPaintEvent | None) -> None:
-        """Say what the list is for while it is empty."""
-        super().paintEvent(event)
-        if not self.count():
-            painter = QPainter(self.viewport())
-            painter.setPen(self.palette().placeholderText().color())
-            area = self.viewport().rect()
-            painter.drawText(area, Qt.AlignmentFlag.AlignCenter, _EMPTY)
-            painter.end()
-
-    def keyPressEvent(self, event: Any) -> None:
-        """Remove what is selected by Delete."""
-        if event.key() in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
-            self.removal_asked.emit()
-        else:
-            super().keyPressEvent(event)
-
-    def dragEnterEvent(self, event: QDragEnterEvent | None) -> None:
-        """Let files be dropped here instead of being opened by napari."""
-        if event is not None and event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dragMoveEvent(self, event: QDragMoveEvent | None) -> None:
-        """Let files be dropped anywhere in the list."""
-        if event is not None and event.mimeData().hasUrls():
-            event.acceptProposedAction()
-
-    def dropEvent(self, event: QDropEvent | None) -> None:
-        """Add the files that were dropped."""
-        if event is None or not event.mimeData().hasUrls():
-            return
-        event.acceptProposedAction()
-        urls = [url for url in event.mimeData().urls() if url.isLocalFile()]
-        self.dropped.emit([Path(url.toLocalFile()) for url in urls])
-
-    def _source(self, row: int) -> Any:
-        return self.item(row).data(Qt.ItemDataRole.UserRole)
-
-
 def _layer_text(layer: Image) -> str:
     shape = level_zero(layer).shape
     axis = z_axis_of(layer)
@@ -359,7 +257,9 @@ def _layer_text(layer: Image) -> str:
 
 
 def _path_text(path: Path) -> str:
-    return f"{path.name or path}{'/ (folder)' if path.is_dir() else ''}"
+    # With the folder it is in, for names such as image.tif are common.
+    name = "/".join(path.parts[-2:]) if len(path.parts) > 2 else str(path)
+    return f"{name}/ (folder)" if path.is_dir() else name
 
 
 def _list_events(viewer: ViewerModel) -> tuple[Any, ...]:

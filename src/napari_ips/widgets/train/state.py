@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_ips.config import PRESETS, NetworkConfig, TrainConfig
+from napari_ips.config import PRESETS, TrainConfig
 from napari_ips.errors import IPSError, Stopped
 from napari_ips.events import Progress, ProgressCallback
 from napari_ips.widgets.train.layers import LayerSource, file_name
@@ -160,13 +160,6 @@ def preset_values(preset: str, fine_tuned: bool) -> dict[str, Any]:
     chosen = {k: v for k, v in PRESETS[preset].items() if k not in _OWN}
     careful = FINE_TUNING if fine_tuned and preset == "microscopy" else {}
     return values | chosen | careful
-
-
-def shared_network(values: Mapping[str, Any]) -> NetworkConfig:
-    """Return the network of a preset or a state, that of the defaults if there is none."""
-    network = values.get("network", NetworkConfig())
-    assert isinstance(network, NetworkConfig)
-    return network
 
 
 def images_of(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_ips.events import ProgressCallback
+from napari_ips.widgets.stacks import level_zero
 from napari_ips.widgets.train.state import TrainState, images_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,21 @@ def survey(
 
     config, pages = state.config(_NOWHERE, state.paths), _pages(state, stop)
     return survey_images(config, pages, count=_CROPS, stop=stop, callback=callback)
+
+
+def decisive(state: TrainState) -> tuple[Any, ...]:
+    """Return what a survey depends on."""
+    values = state.values
+    return (
+        state.layers,
+        [id(level_zero(source.layer)) for source in state.layers],
+        state.paths,
+        values["z_stacks"],
+        values["crop_size"],
+        values["network"].in_channels if "network" in values else None,
+        # By it, parts of stacks are taken or not; all else is judged afterwards.
+        values["min_sharpness"] if values["z_stacks"] != "slices" else None,
+    )
 
 
 def estimate(state: TrainState, stop: threading.Event) -> RunEstimate:
