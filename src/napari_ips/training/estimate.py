@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import psutil
 import torch
+from torch import Tensor
 
 from napari_ips.config import TrainConfig
 from napari_ips.device import choose_device
@@ -25,6 +26,8 @@ from napari_ips.training.validation import split_pool, validate, validation_batc
 _TRIALS = 5
 _SECONDS = 10.0
 _SAMPLING = 0.02
+# Gradients, moments, the average, the last good state and the best weights.
+_COPIES = 10
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,9 @@ def estimate_run(
         # Where a run is short, its learning rate would fall within the trial.
         trial = trial.model_copy(update={"iterations": 10**9, "minutes": None})
         measuring = _try_measuring(trial, state, pool, device, stop)
+        needed = _needed(trial, state, pool, device)
         step = _try_steps(trial, state, pool, device, stop)
         taken = peak()
-    held = sum(image.data.nbytes for image in pool.images)
     count = _iterations(config, step)
     measurements = count // config.validation_interval + 1
     return RunEstimate(
@@ -108,7 +111,8 @@ def estimate_run(
         iterations=count,
         step_seconds=step,
         total_seconds=count * step + measurements * measuring,
-        peak_memory=max(taken, held if device.type == "cpu" else 0),
+        # Memory that was taken and freed before is taken again without growth.
+        peak_memory=taken if device.type == "cuda" else max(taken, needed),
     )
 
 
@@ -132,6 +136,25 @@ def _try_measuring(
     return seconds * len(batches)
 
 
+def _needed(
+    config: TrainConfig, state: TrainingState, pool: ImagePool, device: torch.device
+) -> int:
+    """Return the bytes of images, weights, and what a step, the first, keeps at once."""
+    saved: dict[int, int] = {}
+
+    def see(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    training, _ = split_pool(pool, config)
+    with torch.autograd.graph.saved_tensors_hooks(see, lambda tensor: tensor):
+        take_step(state, training, config, device)
+    images = sum(image.data.nbytes for image in pool.images)
+    weights = sum(p.nbytes for p in state.network.parameters())
+    return images + sum(saved.values()) + _COPIES * weights
+
+
 def _try_steps(
     config: TrainConfig,
     state: TrainingState,
@@ -139,16 +162,14 @@ def _try_steps(
     device: torch.device,
     stop: threading.Event,
 ) -> float:
-    """Return the mean seconds of a step, the first one left out."""
+    """Return the mean seconds of a step."""
     training, _ = split_pool(pool, config)
-    done, start = -1, time.perf_counter()
+    done, start = 0, time.perf_counter()
     while done < 1 or (done < _TRIALS and time.perf_counter() - start < _SECONDS):
         if stop.is_set():
             raise Stopped
         take_step(state, training, config, device)
         done += 1
-        if done == 0:
-            start = time.perf_counter()
     return (time.perf_counter() - start) / done
 
 
