@@ -166,7 +166,7 @@ def test_slices_are_kept_for_each_stack(viewer, open_form):
 
 
 def test_files_and_folders_are_added_and_removed(open_form, tmp_path):
-    form = open_form()
+    form, within = open_form(), tmp_path.name
     folder, file = tmp_path / "images", tmp_path / "a.tif"
     folder.mkdir()
     file.touch()
