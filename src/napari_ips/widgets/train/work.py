@@ -112,7 +112,8 @@ class Work:
         with self._mailing:
             mail, self._mail = self._mail, []
         previews = [told for told in mail if isinstance(told.event, Preview)]
-        return [told for told in mail if told not in previews[:-1]]
+        outdated = {id(told) for told in previews[:-1]}
+        return [told for told in mail if id(told) not in outdated]
 
     def worker_class(self) -> type[FunctionWorker]:
         """Return a worker that ends when napari, about to close, tells it to quit."""
