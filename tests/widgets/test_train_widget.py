@@ -126,7 +126,8 @@ def test_images_become_weights_that_can_be_fused_with(opened, until, images, qtb
     assert widget.finish.isVisibleTo(widget)
     assert "dB" in widget.finish.verdict.text()
     assert widget.watch.history.loss.iterations == [1, 2, 3, 4, 5, 6]
-    assert [x.name for x in widget.watch.previews.layers] == list(NAMES)
+    row = widget.watch.previews
+    qtbot.waitUntil(lambda: [x.name for x in row.layers] == list(NAMES))
     widget.finish.save.click()
     assert [info.name for info in list_weights() if not info.bundled] == ["cells"]
     assert list_runs() == []
@@ -234,6 +235,17 @@ def test_earlier_runs_are_discarded_if_the_user_is_sure(opened, images, qtbot, a
 
 
 @pytest.fixture
+def shown(panel, qtbot):
+    """Show a preview, and wait for its last layer."""
+
+    def show(preview):
+        tell(panel, preview)
+        qtbot.waitUntil(lambda: len(panel.previews._layers) == len(NAMES))
+
+    return show
+
+
+@pytest.fixture
 def panel(viewer, qtbot):
     panel = WatchPanel(viewer)
     qtbot.addWidget(panel)
@@ -241,12 +253,12 @@ def panel(viewer, qtbot):
     panel.close_down()
 
 
-def test_previews_are_updated_in_place_and_leave_the_rest_alone(viewer, panel):
+def test_previews_are_updated_in_place_and_leave_the_rest_alone(viewer, panel, shown):
     cells = viewer.add_image(
         np.zeros((3, 20, 40)), scale=(2, 0.5, 0.5), units=("micrometer",) * 3
     )
     before = viewer.scene.camera.center, viewer.scene.camera.zoom
-    tell(panel, preview())
+    shown(preview())
     row = panel.previews.layers
     assert [layer.name for layer in row] == list(NAMES)
     assert (viewer.scene.camera.center, viewer.scene.camera.zoom) == before
@@ -265,9 +277,9 @@ def test_previews_are_updated_in_place_and_leave_the_rest_alone(viewer, panel):
     assert list(viewer.layers) == [cells]
 
 
-def test_previews_are_hidden_on_request_and_stay_away_when_removed(viewer, panel):
+def test_previews_are_hidden_on_request_and_stay_away_when_removed(viewer, panel, shown):
     panel.shown.setChecked(False)
-    tell(panel, preview(channels=3))
+    shown(preview(channels=3))
     assert not any(layer.visible for layer in panel.previews.layers)
     assert panel.previews.layers[0].rgb
     panel.shown.setChecked(True)
@@ -318,7 +330,7 @@ def test_the_dock_trains_in_a_window(viewer, until, images, qtbot):
     widget.form.title.setText("cells")
     press(widget, "train")
     qtbot.waitUntil(lambda: widget.watch.meter.iteration > 1, timeout=60_000)
-    assert [layer.name for layer in viewer.layers] == list(NAMES)
+    qtbot.waitUntil(lambda: [x.name for x in viewer.layers] == list(NAMES))
     viewer.window.remove_dock_widget(widget)
     until(widget, Phase.PAUSED)
     (run,) = list_runs()

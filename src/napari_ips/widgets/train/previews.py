@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
+from qtpy.QtCore import QTimer
 
 from napari_ips.events import Preview
 from napari_ips.widgets.results import KEY, role_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Layer
 
 NAMES = ("source 1", "source 2", "result", "error")
 # Between two pictures, as a share of their width.
@@ -21,6 +23,8 @@ _GAP = 0.05
 # and never if it is below noise.
 _PERCENTILE = 99.5
 _LEAST_ERROR = 0.02
+# Time for the window between two layers that are added, milliseconds.
+_BETWEEN = 30
 
 
 class PreviewLayers:
@@ -37,7 +41,14 @@ class PreviewLayers:
         self._viewer = viewer
         self._layers: list[Image] = []
         self._visible = True
+        self._pictures: list[NDArray[np.float32]] = []
         self._shape: tuple[int, ...] = ()
+        self._place: tuple[Any, Any, Any] = ((1.0, 1.0), (0.0, 0.0), None)
+        self._limits: dict[str, tuple[float, float]] = {}
+        self._timer = QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_BETWEEN)
+        self._timer.timeout.connect(self._add_next)
 
     @property
     def layers(self) -> list[Image]:
@@ -45,15 +56,18 @@ class PreviewLayers:
         return [layer for layer in self._layers if layer in self._viewer.layers]
 
     def show(self, preview: Preview) -> None:
-        """Show a preview in the place of the last one."""
-        pictures = _pictures(preview)
+        """Show a preview in the place of the last one; new layers come one by one."""
+        self._pictures = _pictures(preview)
         if self._layers and self._shape == preview.target.shape:
-            for layer, picture in zip(self._layers, pictures, strict=True):
+            for layer, picture in zip(self._layers, self._pictures, strict=False):
                 if layer in self._viewer.layers:
                     layer.data = picture
             return
         self.remove()
-        self._add(pictures, preview)
+        self._shape = preview.target.shape
+        self._place = self._find_place()
+        self._limits = _limits(preview)
+        self._add_next()
 
     def set_visible(self, visible: bool) -> None:
         """Show or hide the row, now and when it comes."""
@@ -75,42 +89,45 @@ class PreviewLayers:
 
     def remove(self) -> None:
         """Remove the row."""
+        self._timer.stop()
         for layer in self.layers:
             self._viewer.layers.remove(layer)
         self._layers = []
 
-    def _add(self, pictures: list[NDArray[np.float32]], preview: Preview) -> None:
-        layers = self._viewer.layers
-        active, alone = layers.selection.active, not layers
-        scale, corner, units = self._place(preview.target.shape)
-        step = preview.target.shape[2] * (1 + _GAP) * scale[1]
-        limits = _limits(preview)
-        for number, (name, picture) in enumerate(zip(NAMES, pictures, strict=True)):
-            options: dict[str, Any] = {
-                "name": name,
-                "scale": scale,
-                "translate": (corner[0], corner[1] + number * step),
-                "metadata": {KEY: {"role": "preview"}},
-                "visible": self._visible,
-                "rgb": picture.ndim == 3,
-            }
-            if units is not None:
-                options["units"] = units
-            if picture.ndim == 2:
-                shown = "inferno" if name == "error" else "gray"
-                options |= {"colormap": shown, "contrast_limits": limits[name]}
-            layer = Image(picture, **options)
-            layers.append(layer)
-            self._layers.append(layer)
-        self._shape = preview.target.shape
-        if alone:
-            self._viewer.fit_to_view()
-        elif active in layers:
+    def _add_next(self) -> None:
+        """Add a layer in this turn of the loop, for napari takes a while for each."""
+        layers, number = self._viewer.layers, len(self._layers)
+        active, alone = layers.selection.active, not [x for x in layers if not _ours(x)]
+        name, picture = NAMES[number], self._pictures[number]
+        scale, corner, units = self._place
+        step = self._shape[2] * (1 + _GAP) * scale[1]
+        options: dict[str, Any] = {
+            "name": name,
+            "scale": scale,
+            "translate": (corner[0], corner[1] + number * step),
+            "metadata": {KEY: {"role": "preview"}},
+            "visible": self._visible,
+            "rgb": picture.ndim == 3,
+        }
+        if units is not None:
+            options["units"] = units
+        if picture.ndim == 2:
+            shown = "inferno" if name == "error" else "gray"
+            options |= {"colormap": shown, "contrast_limits": self._limits[name]}
+        layer = Image(picture, **options)
+        layers.append(layer)
+        self._layers.append(layer)
+        if active is not None:
             layers.selection.active = active
+        if len(self._layers) < len(NAMES):
+            self._timer.start()
+        elif alone:
+            self._viewer.fit_to_view()
 
-    def _place(self, shape: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    def _find_place(self) -> tuple[Any, Any, Any]:
         """Return scale, first corner and units: below all layers, and as wide."""
-        others = [layer for layer in self._viewer.layers if role_of(layer) != "preview"]
+        shape = self._shape
+        others = [layer for layer in self._viewer.layers if not _ours(layer)]
         if not others:
             return (1.0, 1.0), (0.0, 0.0), None
         extent = self._viewer.layers.get_extent(others)
@@ -119,6 +136,10 @@ class PreviewLayers:
         scale = max(right - left, 1e-9) / row
         corner = bottom + scale * (0.5 + _GAP * shape[1]), left
         return (scale, scale), corner, extent.units and extent.units[-2:]
+
+
+def _ours(layer: Layer) -> bool:
+    return role_of(layer) == "preview"
 
 
 def _pictures(preview: Preview) -> list[NDArray[np.float32]]:
