@@ -12,6 +12,7 @@ from skimage import data
 
 from napari_ips import FuseConfig, IPSError, NetworkConfig, TrainConfig, fuse_stack
 from napari_ips.evaluation.metrics import psnr
+from napari_ips.config import PRESETS
 from napari_ips.events import (
     CheckpointSaved,
     ImagesFound,
@@ -141,7 +142,7 @@ def test_fine_tuning_that_makes_it_worse_returns_the_weights_it_started_from(
     trained(settings(folder, output=start, iterations=20, learning_rate=3e-3))
     worse = settings(
         folder, start_from=str(start), output=tmp_path / "worse.safetensors",
-        learning_rate=1.0, ema_decay=0.0, gradient_clip=None, iterations=6,
+        learning_rate=1.0, ema_decay=0.0, gradient_clip=0.0, iterations=6,
     )  # fmt: skip
     events = trained(worse)
     assert max(measured(events).values()) == measured(events)[0]
@@ -210,6 +211,13 @@ def test_settings_survive_toml_and_refuse_what_they_do_not_know(folder, tmp_path
         TrainConfig.from_preset("paper", images=(folder,), output="w", iterations=None)
     with pytest.raises(IPSError, match="no preset 'paperr'"):
         TrainConfig.from_preset("paperr", images=(folder,), output="w")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_survive_toml_in_full(folder, tmp_path, preset):
+    config = TrainConfig.from_preset(preset, images=(folder,), output="w", iterations=9)
+    config.to_toml(tmp_path / "c.toml")
+    assert TrainConfig.from_toml(tmp_path / "c.toml") == config
 
 
 def test_kernels_that_are_all_large_are_possible(folder):

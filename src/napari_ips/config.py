@@ -202,7 +202,7 @@ class TrainConfig(Config):
     decay_start: Fraction = Field(
         0.5, description="from this fraction of the run on, the rate falls to zero"
     )
-    gradient_clip: float | None = Field(1.0, gt=0, description="largest gradient norm")
+    gradient_clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: any")
     ema_decay: float = Field(0.998, ge=0, lt=1, description="averaging of the weights")
     decision_loss: float = Field(
         1.0, ge=0, description="weight of the cross-entropy of the selection itself"
@@ -260,11 +260,15 @@ class TrainConfig(Config):
 
         ``"paper"`` follows Section III-C; ``"microscopy"`` (the defaults) adds what real
         micrographs need: coherent focus regions, noise, slices of which none is sharp.
+        Weights to start from bring their own network, in place of that of the preset.
         """
         if preset not in PRESETS:
             known = ", ".join(PRESETS)
             raise IPSError(f"There is no preset {preset!r}; choose one of: {known}.")
-        return cls.checked(**(PRESETS[preset] | {"preset": preset} | values))
+        chosen = PRESETS[preset] | {"preset": preset}
+        if values.get("start_from") is not None:
+            chosen.pop("network", None)
+        return cls.checked(**(chosen | values))
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -275,7 +279,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "crop_size": 128,
         "learning_rate": 1e-4,
         "decay_start": 0.5,
-        "gradient_clip": None,
+        "gradient_clip": 0.0,
         "ema_decay": 0.0,
         "decision_loss": 0.0,
         "low_pass": ("mean",),

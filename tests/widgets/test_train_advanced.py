@@ -62,7 +62,7 @@ def test_every_setting_can_be_changed_in_the_form(form):
         crop_size=96,
         learning_rate=2e-5,
         decay_start=0.9,
-        gradient_clip=None,
+        gradient_clip=0.0,
         ema_decay=0.5,
         decision_loss=0.25,
         decision_floor=0.125,

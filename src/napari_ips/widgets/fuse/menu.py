@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari.utils.notifications import show_error, show_info
 from qtpy.QtGui import QGuiApplication
-from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
+from qtpy.QtWidgets import QMenu, QPushButton, QWidget
 
 from napari_ips.config import FuseConfig
 from napari_ips.errors import IPSError
-from napari_ips.files import written_whole
 from napari_ips.widgets.fuse.form import FuseForm
 from napari_ips.widgets.fuse.reproduce import as_command, as_python
 from napari_ips.widgets.fuse.state import FuseState
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
 from napari_ips.widgets.save_dialog import save_with_dialog
+from napari_ips.widgets.settings_files import load_settings, save_settings
 
 if TYPE_CHECKING:
     import napari
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 # The other docks of the plugin, as the manifest names them.
 _DOCKS = ("Focus curve", "Retouch by slice", "3-D surface", "Compare fusions")
-_TOML = "Settings (*.toml)"
 
 
 class ToolsButton(QPushButton):
@@ -100,19 +98,14 @@ class MoreButton(QPushButton):
         show_info("Copied.")
 
     def _save(self) -> None:
-        path, _ = QFileDialog.getSaveFileName(self, "Save settings", "fuse.toml", _TOML)
-        if path:
-            path = path if path.endswith(".toml") else f"{path}.toml"
-            try:
-                with written_whole(Path(path)) as part:
-                    self._form.config().to_toml(part)
-            except (IPSError, OSError) as error:
-                show_error(str(error))
+        try:
+            config = self._form.config()
+        except IPSError as error:
+            show_error(str(error))
+            return
+        save_settings(config, self, "fuse.toml")
 
     def _load(self) -> None:
-        path, _ = QFileDialog.getOpenFileName(self, "Load settings", "", _TOML)
-        if path:
-            try:
-                self._form.set_config(FuseConfig.from_toml(path))
-            except IPSError as error:
-                show_error(str(error))
+        config = load_settings(FuseConfig, self)
+        if config is not None:
+            self._form.set_config(config)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QMenu, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_ips.widgets.train.manager import manage_weights
 from napari_ips.widgets.train.session import Phase, TrainingSession
 
 # What is offered in each phase, from left to right.
@@ -41,7 +40,7 @@ class RunButtons(QWidget):
 
     pressed = Signal(str)
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, more: QPushButton, parent: QWidget) -> None:
         super().__init__(parent)
         self.buttons: dict[str, QPushButton] = {}
         row, second = QHBoxLayout(), QHBoxLayout()
@@ -52,11 +51,8 @@ class RunButtons(QWidget):
             (second if key in ("discard", "back") else row).addWidget(button, stretch=1)
             self.buttons[key] = button
         self.buttons["train"].setShortcut("Ctrl+Return")
-        self.more = QPushButton("More")
-        menu = QMenu(self.more)
-        menu.addAction("Manage weights…", lambda: manage_weights(self.window()))
-        self.more.setMenu(menu)
-        row.addWidget(self.more, alignment=Qt.AlignmentFlag.AlignRight)
+        self.more = more
+        row.addWidget(more, alignment=Qt.AlignmentFlag.AlignRight)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(row)

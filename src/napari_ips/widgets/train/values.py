@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -189,7 +189,7 @@ class RangeValue(Value):
 
 
 class OrElseValue(Value):
-    """A number, or something else in its place where a box is ticked or not.
+    """A number, or something else in its place where a box is ticked.
 
     Parameters
     ----------
@@ -197,32 +197,27 @@ class OrElseValue(Value):
         Beside the box.
     number : NumberValue
     instead : object
-        The value without a number.
-    ticked : bool
-        Whether the box is ticked where there is a number.
+        The value where the box is ticked.
     """
 
-    def __init__(self, words: str, number: NumberValue, instead: Any, ticked: bool) -> None:
-        self._box, self._number = QCheckBox(words), number
+    def __init__(self, words: str, number: NumberValue, instead: Any) -> None:
+        self._box, self._number, self._instead = QCheckBox(words), number, instead
         super().__init__(self._box, number)
-        self._instead, self._ticked = instead, ticked
-        self._box.setChecked(ticked)
         self._box.toggled.connect(self._follow)
         number.changed.connect(self.changed)
 
     def get(self) -> Any:
         """Return the number, or what is there instead."""
-        counts = self._box.isChecked() == self._ticked
-        return self._number.get() if counts else self._instead
+        return self._instead if self._box.isChecked() else self._number.get()
 
     def put(self, value: Any) -> None:
         """Show a number, or what is there instead."""
         if value != self._instead:
             self._number.put(value)
-        self._box.setChecked((value != self._instead) == self._ticked)
+        self._box.setChecked(value == self._instead)
 
     def _follow(self) -> None:
-        self._number.setEnabled(self._box.isChecked() == self._ticked)
+        self._number.setEnabled(not self._box.isChecked())
         self.changed.emit()
 
 
@@ -269,10 +264,8 @@ def _value(kind: Any, metadata: list[Any], unit: str) -> Value:
         return RangeValue(first, second)
     if get_origin(kind) in (Union, UnionType):
         number, other = arguments
-        if other is NoneType:
-            return OrElseValue("", _number(number, metadata, unit), None, True)
         (instead,) = get_args(other)
-        return OrElseValue(MEASURED, _number(number, metadata, unit), instead, False)
+        return OrElseValue(MEASURED, _number(number, metadata, unit), instead)
     return _number(kind, metadata, unit)
 
 

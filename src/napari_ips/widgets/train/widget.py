@@ -25,6 +25,7 @@ from napari_ips.widgets.train.buttons import RunButtons
 from napari_ips.widgets.train.finish import FinishPanel
 from napari_ips.widgets.train.form import TrainForm
 from napari_ips.widgets.train.manager import ask
+from napari_ips.widgets.train.menu import MoreButton
 from napari_ips.widgets.train.preferences import remember
 from napari_ips.widgets.train.session import Phase, TrainingSession
 from napari_ips.widgets.train.unfinished import UnfinishedRuns
@@ -101,7 +102,7 @@ class TrainWidget(Dock):
         self.settings = _page(self.unfinished, self.form, self.advanced_box)
         self.run_page = _page(self.finish, self.watch)
         self.title = WrappedLabel()
-        self.buttons = RunButtons(self)
+        self.buttons = RunButtons(MoreButton(self.form), self)
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
         self.status = WrappedLabel()
