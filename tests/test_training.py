@@ -11,8 +11,8 @@ import torch
 from skimage import data
 
 from napari_ips import FuseConfig, IPSError, NetworkConfig, TrainConfig, fuse_stack
-from napari_ips.evaluation.metrics import psnr
 from napari_ips.config import PRESETS
+from napari_ips.evaluation.metrics import psnr
 from napari_ips.events import (
     CheckpointSaved,
     ImagesFound,
