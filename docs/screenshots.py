@@ -19,6 +19,7 @@ from typing import Any
 
 # Before napari is loaded: nobody's settings are to be read, changed, or to be seen.
 os.environ["NAPARI_CONFIG"] = os.path.join(tempfile.mkdtemp(), "napari.yaml")
+os.environ["XDG_DATA_HOME"] = os.path.dirname(os.environ["NAPARI_CONFIG"])
 
 import napari
 import numpy as np
@@ -27,6 +28,7 @@ from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication, QPushButton, QWidget
+from skimage import data
 
 from napari_ips.widgets.results import role_of
 
@@ -40,6 +42,9 @@ SETTLED = 0.7  # seconds in which napari draws, and Qt's animations end
 SLICE = 5
 # Pixels of the samples, in which there is something to be seen.
 PICKED, DETAIL = (260, 400), (170, 290)
+# Images of scikit-image that are trained on, and for how many steps.
+SHARP = ("camera", "coins", "moon", "brick", "grass", "gravel", "immunohistochemistry")
+STEPS = 200
 
 
 class Stage:
@@ -266,6 +271,30 @@ def seeing_relief(stage: Stage) -> None:
     stage.take("surface")
 
 
+def training(stage: Stage) -> None:
+    """Show the images of a training, the training, and what it brought."""
+    images = SCRATCH / "in focus"
+    images.mkdir()
+    for name in SHARP:
+        Image.fromarray(getattr(data, name)()).save(images / f"{name}.png")
+    stage.open_sample("fluorescence")
+    widget = stage.open_dock("Train weights")
+    form = widget.form
+    length = {"iterations": STEPS, "minutes": None, "validation_interval": STEPS // 5}
+    config = form.state().config(Path("mine.safetensors"), (images,))
+    form.set_values(config.model_copy(update=length))
+    wait(lambda: "usable" in form.found.summary.text())
+    stage.take("train-images")
+    widget.buttons.buttons["train"].click()
+    wait(lambda: widget.watch.meter.iteration > STEPS / 2)
+    widget.watch.previews.look()
+    stage.take("train-running")
+    wait(lambda: widget.finish.isVisible())
+    widget.finish.compare.click()
+    wait(lambda: widget.finish.panel.isVisible())
+    stage.take("train-done")
+
+
 def main() -> None:
     """Take all pictures."""
     here = Path(__file__).parent
@@ -279,6 +308,8 @@ def main() -> None:
     fused(stage, "brightfield")
     retouching(stage)
     seeing_relief(stage)
+    stage.viewer.dims.ndisplay = 2
+    training(stage)
     stage.viewer.close()
     shutil.rmtree(SCRATCH, ignore_errors=True)
 
