@@ -48,8 +48,9 @@ def main() -> None:
     train(others, tuned, arguments, options)
     weights = [arguments.start_from, str(tuned)]
     methods = [f"{mode}:weights={name}" for mode in ("ips", "ips-hard") for name in weights]
-    report = arguments.output / "report"
-    run("benchmark", stacks, "-o", report, "--methods", ",".join(methods))
+    for folder in sorted(stacks.iterdir()):
+        report = arguments.output / f"report-{folder.name}"
+        run("benchmark", folder, "-o", report, "--methods", ",".join(methods))
 
 
 def split(folder: Path, keep_out: int) -> tuple[list[Path], list[Path]]:
@@ -66,7 +67,7 @@ def simulate(images: list[Path], folder: Path, layering: str) -> None:
     """Write a z-stack of each image for each noise, unless it is there already."""
     for number, (path, relief) in enumerate(zip(images, cycle(RELIEFS), strict=False)):
         for noise in NOISES:
-            place = folder / f"{path.stem}_{relief}_noise{100 * noise:g}"
+            place = folder / f"noise-{100 * noise:g}" / f"{path.stem}_{relief}"
             if (place / "info.json").exists():
                 continue
             simulated = simulate_stack(
