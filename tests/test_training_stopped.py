@@ -12,7 +12,7 @@ import time
 import pytest
 import torch
 
-from napari_ips import IPSError
+from napari_ips import IPSError, NetworkConfig, TrainConfig
 from napari_ips.events import (
     CheckpointSaved,
     ImagesFound,
@@ -150,6 +150,24 @@ def test_a_run_whose_checkpoint_is_deleted_leaves_nothing(folder, checkpoint):
     with pytest.raises(IPSError, match="nothing to resume"):
         trained(config, resume=True)
     trained(config)
+
+
+def test_a_run_goes_on_without_the_weights_that_it_started_from(folder, tmp_path):
+    start = tmp_path / "start.safetensors"
+    trained(settings(folder, output=start, iterations=1))
+    config = settings(folder, start_from=str(start))
+    # As on the command line, where the network is that of the weights to start from.
+    given = config.model_dump(exclude={"network"}, exclude_unset=True)
+    whole, parts = (TrainConfig(**given | {"output": tmp_path / f"{name}.safetensors"})
+                    for name in ("whole", "parts"))  # fmt: skip
+    trained(whole)
+    run_until(train(parts), LossPoint, 4)
+    start.unlink()
+    with pytest.raises(IPSError, match=r"other settings \(network\)"):
+        trained(parts.model_copy(update={"network": NetworkConfig()}), resume=True)
+    assert steps(trained(parts, resume=True)) == [5, 6]
+    assert equal_weights(parts.output, whole.output)
+    assert read_tensors(parts.output)[1]["start_from"] == "start.safetensors"
 
 
 def test_resuming_nothing_is_an_error(folder):

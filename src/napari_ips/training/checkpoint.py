@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
-from napari_ips.config import TrainConfig
+from napari_ips.config import NetworkConfig, TrainConfig
 from napari_ips.errors import IPSError
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.weights import load_weights, read_tensors, write_tensors
@@ -119,6 +119,12 @@ class TrainingState:
                 network = CrossImageFusionNetwork.from_config(config.network)
         else:
             network, _ = load_weights(config.start_from)
+        return cls._of(network, config, device)
+
+    @classmethod
+    def _of(
+        cls, network: CrossImageFusionNetwork, config: TrainConfig, device: torch.device
+    ) -> Self:
         network = network.to(device).train()
         network.set_scan_backend(config.backend)
         averaged = copy.deepcopy(network).requires_grad_(False).eval()
@@ -188,6 +194,8 @@ class TrainingState:
     def load(cls, config: TrainConfig, device: torch.device) -> Self:
         """Read the checkpoint of a run with these settings.
 
+        The weights that the run started from need not be there any more.
+
         Raises
         ------
         IPSError
@@ -202,8 +210,14 @@ class TrainingState:
                 f"{path} is no checkpoint of this version of napari-ips; start anew with "
                 "--overwrite."
             )
-        _check_same_settings(config, metadata["config"], path)
-        state = cls.begin(config, device)
+        saved = json.loads(metadata["config"])
+        if config.start_from is not None and "network" not in config.model_fields_set:
+            network = NetworkConfig.model_validate(saved["network"])
+            config = config.model_copy(update={"network": network})
+        _check_same_settings(config, saved, path)
+        with torch.random.fork_rng(devices=[]):
+            untrained = CrossImageFusionNetwork.from_config(config.network)
+        state = cls._of(untrained, config, device)
         state._restore(tensors)
         state.iteration = int(metadata["iteration"])
         state.seconds = float(metadata["seconds"])
@@ -252,9 +266,9 @@ def _kept(name: str, tensors: Tensors, metadata: dict[str, str]) -> Kept | None:
     return Kept(iteration, Figures(psnr, ssim), _part(tensors, f"{name}."))
 
 
-def _check_same_settings(config: TrainConfig, saved: str, path: Path) -> None:
+def _check_same_settings(config: TrainConfig, before: dict[str, Any], path: Path) -> None:
     """Refuse to go on with other settings than the run was started with."""
-    before, now = json.loads(saved), json.loads(config.model_dump_json())
+    now = json.loads(config.model_dump_json())
     different = sorted(k for k in now if k not in _FREE and before.get(k) != now[k])
     if different:
         raise IPSError(

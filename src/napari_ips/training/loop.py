@@ -90,13 +90,13 @@ def train(
         be written is a `CheckpointFailed` instead.
     """
     _check_output(config, resume, overwrite)
-    config = with_start(config)
     device = choose_device(config.device)
     state = (
         TrainingState.load(config, device)
         if resume
-        else TrainingState.begin(config, device)
+        else TrainingState.begin(with_start(config), device)
     )
+    config = state.config
     pool = load_images(config)
     yield ImagesFound(len(pool.images), pool.rejected)
     if not resume:
