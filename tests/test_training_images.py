@@ -18,6 +18,7 @@ from napari_ips.intensity import IntensityRange
 from napari_ips.shuffling import low_pass
 from napari_ips.training.images import ImagePool, TrainingImage, load_images, measured_noise
 from napari_ips.training.quality import sharpness
+from napari_ips.training.reading import find_files
 
 
 @pytest.fixture
@@ -74,6 +75,41 @@ def test_soft_empty_small_and_unreadable_images_are_left_out_with_the_reason(fol
     assert "smaller than a crop" in reasons["small.png"]
     assert "NaN" in reasons["nan.tif"]
     assert len(pool.images) == 6
+
+
+def test_an_image_named_twice_is_taken_once_and_hidden_files_never(folder, monkeypatch):
+    (folder / "._camera.png").write_bytes(b"of another system")
+    monkeypatch.chdir(folder)
+    found = find_files([folder, folder / "camera.png", Path("deeper"), Path("camera.png")])
+    assert found == find_files([folder])
+    assert len(found) == 5
+    assert found == sorted(found)
+
+
+def test_zarr_is_found_under_any_name_and_not_searched(tmp_path):
+    for name in ("plain", "deeper/IMAGE.ZARR", ".hidden.zarr"):
+        store = tmp_path / name
+        group = zarr.open_group(store, mode="w")
+        group.create_array("0", data=data.camera()[:64, :64])
+        Image.fromarray(data.coins()).save(store / "thumbnail.png")
+    expected = [tmp_path / "deeper" / "IMAGE.ZARR", tmp_path / "plain"]
+    assert find_files([tmp_path]) == expected
+    assert find_files([tmp_path / "plain"]) == expected[1:]
+
+
+def test_an_image_too_large_for_the_memory_is_left_out(folder, monkeypatch):
+    true_range = IntensityRange.of
+
+    def short(image):
+        if image.shape[1:] == data.coins().shape:
+            raise MemoryError
+        return true_range(image)
+
+    monkeypatch.setattr(IntensityRange, "of", short)
+    pool = load_images(settings(folder))
+    reasons = {Path(name).name: why for name, why in pool.rejected}
+    assert reasons.keys() == {"coins.jpg", "pages.tif"}
+    assert all(why.startswith("too large for the memory") for why in reasons.values())
 
 
 def test_a_folder_without_usable_images_is_refused(tmp_path):

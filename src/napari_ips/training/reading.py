@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from napari_ips.training.quality import Quality, at_the_top, sharpness
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".zarr"}
 # Integer images with fewer grey levels in range show quantisation steps, not detail.
 _FEWEST_LEVELS = 24
+_TOO_LARGE = "too large for the memory; cut it into smaller images"
 
 
 # Name and pixels (H, W[, colours]) of an image.
@@ -152,26 +154,41 @@ def read_images(
                 yield _judged(name, page, config)
         except IPSError as error:
             yield ImageFacts(str(path), flaw=str(error)), None
+        except MemoryError:
+            yield ImageFacts(str(path), flaw=_TOO_LARGE), None
     if callback is not None:
         callback(Progress("reading", len(files), len(files)))
 
 
 def find_files(sources: Iterable[Path]) -> list[Path]:
-    """List the image files among files and folders (searched recursively), sorted."""
-    files: list[Path] = []
+    """List the image files among files and folders (searched recursively), sorted.
+
+    Hidden files are left out, and what is named twice is taken once: an image must not be
+    both trained on and kept out.
+    """
+    from napari_ips.io.formats import is_zarr
+
+    files: dict[Path, Path] = {}
     for source in map(Path, sources):
         if not source.exists():
             raise IPSError(f"{source} does not exist; give files or folders of images.")
-        if source.is_file() or source.suffix.lower() == ".zarr":
-            files.append(source)
-            continue
-        inside = (p for p in sorted(source.rglob("*")) if p.suffix.lower() in _SUFFIXES)
-        files.extend(p for p in inside if not _within_zarr(p, source))
-    return files
+        single = source.is_file() or source.suffix.lower() == ".zarr" or is_zarr(source)
+        for path in [source] if single else sorted(_images_within(source)):
+            files.setdefault(path.resolve(), path)
+    return list(files.values())
 
 
-def _within_zarr(path: Path, top: Path) -> bool:
-    return any(part.endswith(".zarr") for part in path.relative_to(top).parts[:-1])
+def _images_within(folder: Path) -> Iterator[Path]:
+    from napari_ips.io.formats import is_zarr
+
+    for place, folders, names in os.walk(folder):
+        # The chunks of a zarr may be millions: its folder is not searched.
+        zarrs = [
+            n for n in folders if n.lower().endswith(".zarr") or is_zarr(Path(place, n))
+        ]
+        folders[:] = [n for n in folders if n not in zarrs]
+        images = [n for n in names if Path(n).suffix.lower() in _SUFFIXES]
+        yield from (Path(place, n) for n in zarrs + images if not n.startswith("."))
 
 
 def _pages(

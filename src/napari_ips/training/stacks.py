@@ -108,9 +108,10 @@ def _in_focus_of_all(
             nothing = False
             yield f"{path}, {name.removeprefix(own).removeprefix(', ')}", image
     if nothing:
+        surely = " and is surely in focus" if config.z_stacks == "fused" else ""
         raise IPSError(
-            f"a z-stack of which nothing is in focus: no part of it has a sharpness of "
-            f"{config.min_sharpness:g}"
+            "a z-stack of which nothing is in focus: no part of it has a sharpness of "
+            f"{config.min_sharpness:g}{surely}"
         )
 
 
