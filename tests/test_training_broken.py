@@ -178,10 +178,30 @@ def test_weights_that_others_wrote_meanwhile_are_kept(folder, checkpoint):
     assert not checkpoint.exists()
 
 
-def test_memory_that_does_not_suffice_is_told_in_plain_words(folder, monkeypatch):
-    def short(network, batch, config):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"),
+    ],
+)
+def test_memory_that_does_not_suffice_is_told_in_plain_words(folder, monkeypatch, error):
+    def short(*arguments):
+        raise error
 
     monkeypatch.setattr(step, "fusion_loss", short)
     with pytest.raises(IPSError, match="2 crops of 32 pixels.*lower the batch size"):
+        trained(settings(folder))
+    monkeypatch.setattr(CrossImageFusionNetwork, "fuse", short)
+    with pytest.raises(IPSError, match="2 crops of 32 pixels.*lower the crop size"):
+        trained(settings(folder))
+
+
+def test_other_errors_are_not_taken_for_too_little_memory(folder, monkeypatch):
+    def broken(*arguments):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(step, "fusion_loss", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
         trained(settings(folder))

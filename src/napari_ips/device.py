@@ -1,4 +1,4 @@
-"""Choice of the device that computes."""
+"""Choice of the device that computes, and whether its memory was too small."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import platform
 import torch
 
 from napari_ips.errors import IPSError
+
+# How PyTorch words it where it has no exception of its own for it.
+_SHORT = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -35,3 +38,9 @@ def list_devices() -> dict[str, str]:
     for number in range(torch.cuda.device_count()):
         found[f"cuda:{number}"] = torch.cuda.get_device_name(number)
     return found
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Tell whether an error is that memory does not suffice, of the CPU or a GPU."""
+    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return known or any(words in str(error) for words in _SHORT)

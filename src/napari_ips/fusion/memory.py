@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from napari_ips.config import FuseConfig
+from napari_ips.device import is_short_of_memory
 from napari_ips.errors import IPSError
 from napari_ips.fusion.compute import IN_FLIGHT
 from napari_ips.fusion.tiles import CORE, Core, Shape, children
@@ -35,8 +36,6 @@ TOO_LITTLE = (
     "Memory does not suffice for this stack, not even in the smallest tiles: close other "
     "programs, fuse fewer slices, or use --device cpu."
 )
-# How PyTorch words it where it has no exception of its own for it.
-_SHORT = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
 
 _log = logging.getLogger(__name__)
 _Out = TypeVar("_Out")
@@ -102,7 +101,7 @@ def whole_or_quarters(
     try:
         return [(tile, function(tile))]
     except (MemoryError, RuntimeError) as error:
-        if not _is_short_of_memory(error):
+        if not is_short_of_memory(error):
             raise
         if tile.scale == 1:
             raise IPSError(TOO_LITTLE) from error
@@ -111,8 +110,3 @@ def whole_or_quarters(
     )
     quarters = children(tile, shape)
     return [part for q in quarters for part in whole_or_quarters(function, q, shape)]
-
-
-def _is_short_of_memory(error: Exception) -> bool:
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or any(words in str(error) for words in _SHORT)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from napari_ips.config import TrainConfig
+from napari_ips.device import is_short_of_memory
 from napari_ips.errors import IPSError
 from napari_ips.events import LossPoint
 from napari_ips.network import CrossImageFusionNetwork
@@ -52,13 +55,8 @@ def take_step(
     rate = learning_rate(state.rate, config.decay_start, fraction)
     for group in state.optimiser.param_groups:
         group["lr"] = rate
-    try:
+    with enough_memory(config.batch_size, config.crop_size, "the batch size or "):
         loss, norm = _differentiate(state, pool, config, device)
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise IPSError(
-            f"Memory does not suffice for {config.batch_size} crops of {config.crop_size} "
-            "pixels at once; lower the batch size or the crop size."
-        ) from error
     finite = math.isfinite(loss) and math.isfinite(norm)
     if finite:
         state.optimiser.step()
@@ -66,6 +64,20 @@ def take_step(
         state.iteration += 1
     state.seconds += time.perf_counter() - started
     return LossPoint(state.iteration, loss, rate, fraction) if finite else None
+
+
+@contextmanager
+def enough_memory(crops: int, size: int, settings: str = "") -> Iterator[None]:
+    """Say plainly that memory does not suffice, and which settings to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_short_of_memory(error):
+            raise
+        raise IPSError(
+            f"Memory does not suffice for {crops} crops of {size} pixels at once; lower "
+            f"{settings}the crop size."
+        ) from error
 
 
 def _differentiate(

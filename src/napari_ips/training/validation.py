@@ -13,6 +13,7 @@ from napari_ips.events import Preview
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.training.images import ImagePool
 from napari_ips.training.pairs import PairBatch, make_batch
+from napari_ips.training.step import enough_memory
 
 _BATCH = 8
 
@@ -65,11 +66,18 @@ def validation_batches(pool: ImagePool, config: TrainConfig) -> list[PairBatch]:
 def validate(
     network: CrossImageFusionNetwork, batches: list[PairBatch], device: torch.device
 ) -> tuple[float, float]:
-    """Return mean PSNR (dB, for range 0..1) and mean SSIM of the fused crops."""
+    """Return mean PSNR (dB, for range 0..1) and mean SSIM of the fused crops.
+
+    Raises
+    ------
+    IPSError
+        If memory does not suffice.
+    """
     psnr, ssim = [], []
     with torch.no_grad():
         for batch in (b.to(device) for b in batches):
-            fused = network.fuse(batch.source1, batch.source2).cpu().numpy()
+            with enough_memory(len(batch.target), batch.target.shape[-1]):
+                fused = network.fuse(batch.source1, batch.source2).cpu().numpy()
             target = batch.target.cpu().numpy()
             for one, truth in zip(fused, target, strict=True):
                 error = float(np.mean((one - truth) ** 2))
