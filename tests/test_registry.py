@@ -118,7 +118,7 @@ def test_names_that_people_give_are_accepted(trained, name):
     "name",
     ["", ".", "..", ".hidden", "a/b", "a\\b", "../x", "a:b", "x ", " x", "x.", "-x", "a\nb"]
     + ["con", "NUL.x", "Com1", "lpt9.tar", "a*", "a\0b", "\u0301a", "x" * 101, "肝" * 40]
-    + ["mine.safetensors"],
+    + ["mine.safetensors", "mine.checkpoint"],
 )
 def test_names_that_are_no_plain_names_of_files_are_refused(trained, user_folder, name):
     with pytest.raises(IPSError, match=r"(name of weights|of the name|The name)\b"):

@@ -142,6 +142,33 @@ def test_overwriting_forgets_the_unfinished_run_before(folder):
     assert steps(trained(config, resume=True)) == [2, 3, 4, 5, 6]
 
 
+def test_two_programs_never_train_the_same_output(folder, checkpoint):
+    config = settings(folder)
+    first = train(config)
+    events = [event for event, _ in zip(first, range(4), strict=False)]
+    for options in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(IPSError, match="Another program trains"):
+            trained(config, **options)
+    assert steps(events) + steps(first) == [1, 2, 3, 4, 5, 6]
+    names = {path.name for path in folder.parent.iterdir()}
+    assert names == {"images", "w.safetensors"}
+
+
+def test_what_a_killed_program_left_half_written_is_removed(folder):
+    for name in (".w.checkpoint.part01234567.safetensors", ".w.part89abcdef.safetensors"):
+        (folder.parent / name).write_bytes(b"half")
+    trained(settings(folder, iterations=1))
+    names = {path.name for path in folder.parent.iterdir()}
+    assert names == {"images", "w.safetensors"}
+
+
+def test_an_output_named_like_a_checkpoint_is_refused(folder, tmp_path):
+    """Else the checkpoint of another run would take its place."""
+    config = settings(folder, output=tmp_path / "w.checkpoint.safetensors")
+    with pytest.raises(IPSError, match="are for checkpoints"):
+        next(train(config))
+
+
 def test_a_run_whose_checkpoint_is_deleted_leaves_nothing(folder, checkpoint):
     config = settings(folder)
     run_until(train(config), LossPoint, 2)

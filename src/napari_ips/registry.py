@@ -240,6 +240,8 @@ def _plain_name(name: str) -> str:
         raise IPSError(f"{name!r} cannot be the name of weights: {_RULE}.")
     if name.lower().endswith(_SUFFIX):
         raise IPSError(f"Leave out the {_SUFFIX} at the end of the name {name!r}.")
+    if name.lower().endswith(".checkpoint"):
+        raise IPSError(f"The name {name!r} would be that of a checkpoint; use another.")
     if name.partition(".")[0].strip().lower() in _RESERVED:
         raise IPSError(f"The name {name!r} means something else to Windows; use another.")
     if len(name.encode()) > _LONGEST:

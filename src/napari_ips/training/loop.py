@@ -24,6 +24,7 @@ from napari_ips.events import (
     TrainingFinished,
     ValidationPoint,
 )
+from napari_ips.files import locked, plainly_written, remove_leftovers
 from napari_ips.training.card import make_card
 from napari_ips.training.checkpoint import (
     Figures,
@@ -85,11 +86,23 @@ def train(
     Raises
     ------
     IPSError
-        If no image is usable, the output exists, memory does not suffice, nothing
-        measured was finite, or the weights cannot be written. A checkpoint that cannot
-        be written is a `CheckpointFailed` instead.
+        If no image is usable, the output exists or another program trains it, memory
+        does not suffice, nothing measured was finite, or the weights cannot be written. A
+        checkpoint that cannot be written is a `CheckpointFailed` instead.
     """
+    busy = f"Another program trains {config.output}; wait for it, or choose another output."
+    with locked(config.output, busy):
+        yield from _train(config, resume, overwrite, finish or threading.Event())
+
+
+def _train(
+    config: TrainConfig, resume: bool, overwrite: bool, finish: threading.Event
+) -> Generator[TrainingEvent]:
+    """Do what `train` says, while nobody else does so for the same output."""
     _check_output(config, resume, overwrite)
+    for path in (config.output, checkpoint_path(config.output)):
+        with plainly_written(path):
+            remove_leftovers(path)
     device = choose_device(config.device)
     state = (
         TrainingState.load(config, device)
@@ -100,10 +113,11 @@ def train(
     pool = load_images(config)
     yield ImagesFound(len(pool.images), pool.rejected)
     if not resume:
-        checkpoint_path(config.output).unlink(missing_ok=True)
+        with plainly_written(config.output):
+            checkpoint_path(config.output).unlink(missing_ok=True)
     config = with_noise(config, state, pool)
     try:
-        reason = yield from _steps(config, state, pool, device, finish or threading.Event())
+        reason = yield from _steps(config, state, pool, device, finish)
     except GeneratorExit:
         _pause(state)
         raise
@@ -129,6 +143,8 @@ def _check_output(config: TrainConfig, resume: bool, overwrite: bool) -> None:
     output, checkpoint = config.output, checkpoint_path(config.output)
     if output.suffix != ".safetensors":
         raise IPSError(f"The weights are written as .safetensors, not as {output.name}.")
+    if output.stem.endswith(".checkpoint"):
+        raise IPSError(f"Names like {output.name} are for checkpoints; choose another one.")
     if resume and output.exists() and not checkpoint.exists():
         raise IPSError(
             f"{output} is finished: there is nothing to resume. To train it further, start "
