@@ -82,7 +82,9 @@ def parse_assignment(assignment: str) -> dict[str, Any]:
 
 def _plainly(error: ErrorDetails) -> str:
     """Say in one line which setting is wrong, and what it must be."""
-    field = ".".join(str(part) for part in error["loc"])
+    # Of a number or a word, the parser tells which it tried.
+    parts = [str(part) for part in error["loc"] if part != "constrained-float"]
+    field = ".".join(parts)
     told, value = error["msg"].removeprefix("Value error, "), error["input"]
     if not field:
         return f"{told[0].upper()}{told[1:]}."

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from napari_ips import TrainConfig
 from napari_ips.cli import run
 from napari_ips.events import (
     CheckpointFailed,
@@ -45,7 +46,8 @@ def training(monkeypatch):
             yield RolledBack(2, 3e-4)
             yield CheckpointFailed(3, "The disk is full: w was not written.")
             yield ValidationPoint(3, 41.5, 0.98)
-            yield TrainingFinished(3, config.output, 41.5, 0.98, 30.25, reason)
+            best = 0 if config.seed == 15 else 3
+            yield TrainingFinished(best, config.output, 41.5, 0.98, 30.25, reason)
         except GeneratorExit:
             checkpoint_path(config.output).touch()
             raise
@@ -113,7 +115,7 @@ def test_train_settings_override_in_order(success, tmp_path, training):
         ([], "--minutes or --iterations"),
         (["--minutes", "1", "--set", "nonsense=3"], "nonsense"),
         (["--minutes", "1", "--set", "noise"], "FIELD=VALUE"),
-        (["--minutes", "1", "--set", "noise=9"], "noise"),
+        (["--minutes", "1", "--set", "noise=9"], "noise must be at most 0.5, not 9"),
         (["--minutes", "1", "--preset", "magic"], "microscopy"),
         (["--minutes", "1", "--config", "none.toml"], "none.toml"),
     ],
@@ -122,6 +124,26 @@ def test_train_refuses_bad_settings(failure, tmp_path, training, arguments, word
     output = tmp_path / "w.safetensors"
     assert words in failure("train", tmp_path, "-o", output, *arguments)
     assert training == []
+
+
+def test_images_may_be_named_in_the_settings(success, failure, tmp_path, training):
+    given = TrainConfig(images=(tmp_path,), output="w", minutes=3, notes="20x")
+    given.to_toml(tmp_path / "settings.toml")
+    command = ["train", "-o", tmp_path / "w.safetensors"]
+    success(*command, "--config", tmp_path / "settings.toml")
+    output = tmp_path / "w.safetensors"
+    assert training[0].config == given.model_copy(update={"output": output})
+    success(*command, tmp_path / "other", "--config", tmp_path / "settings.toml")
+    assert training[1].config.images == (tmp_path / "other",)
+    assert "Which images?" in failure(*command, "--minutes", "1")
+
+
+def test_training_that_made_nothing_better_says_so(capsys, tmp_path, training):
+    command = ["train", str(tmp_path), "-o", str(tmp_path / "w.safetensors")]
+    assert run([*command, "--minutes", "1"]) == 0
+    assert "nothing better" not in capsys.readouterr().err
+    assert run([*command, "--minutes", "1", "--seed", "15"]) == 0
+    assert "made nothing better" in capsys.readouterr().err
 
 
 def test_train_guards_existing_weights(failure, success, tmp_path, training):

@@ -53,13 +53,14 @@ Any setting: [cyan]napari-ips train images/ -o mine.safetensors --minutes 30 --s
 
 def train(
     images: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="IMAGES...",
-            help="Images that are in focus, or folders of them (TIFF, PNG, JPEG, zarr).",
+            metavar="IMAGES",
+            help="Images that are in focus, or folders of them (TIFF, PNG, JPEG, zarr). "
+            "Default: those that --config names.",
             show_default=False,
         ),
-    ],
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -146,7 +147,7 @@ def train(
 ) -> None:
     """Train a network on sharp images; no labels and no focus stacks are needed."""
     options = {
-        "images": tuple(images),
+        "images": tuple(images) if images else None,
         "output": _destination(output, name, overwrite=overwrite),
         "notes": notes,
         "z_stacks": z_stacks,
@@ -174,6 +175,8 @@ def train(
         note(
             "The loss was not finite at a lower learning rate either; training ended early."
         )
+    if finished.iteration == 0:
+        note("Training made nothing better: these are the weights that it started from.")
     human().print(
         f"Trained in {seconds / 60:.1f} min: validation {finished.psnr_before:.2f} -> "
         f"{finished.psnr:.2f} dB, SSIM {finished.ssim:.4f}, best after "
@@ -212,6 +215,8 @@ def _settings(
     in_file = values.pop("preset", "microscopy")
     preset = chosen or in_file
     values |= {name: value for name, value in options.items() if value is not None}
+    if "images" not in values:
+        raise IPSError("Which images? Name files or folders, or a --config that does.")
     network = _table(values)
     for assignment in assignments:
         change = parse_assignment(assignment)
