@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("weights", type=Path, nargs="+", help="two files or more")
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
+    if len(arguments.weights) < 2:
+        parser.error("give two files or more")
     if arguments.output.exists():
         raise SystemExit(f"{arguments.output} exists; choose another name.")
     loaded = [load_weights(path) for path in arguments.weights]
