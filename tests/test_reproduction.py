@@ -43,7 +43,7 @@ def script(monkeypatch):
     monkeypatch.setattr(module, "NETWORK", module.NETWORK | small)
     quick = {"crop_size": 32, "validation_crops": 2}
     monkeypatch.setattr(module, "BUDGET", module.BUDGET | quick)
-    monkeypatch.setattr(module, "VALIDATION_EDGE", 48)
+    monkeypatch.setattr(module, "VALIDATION_EDGE", 32)
     return module
 
 

@@ -211,10 +211,21 @@ def test_the_noise_to_add_is_four_times_that_of_the_images(tmp_path, rng, level)
 
 def test_clean_images_get_little_noise_and_the_noisiest_are_bounded(folder, tmp_path, rng):
     assert 0.01 <= measured_noise(load_images(settings(folder))) < 0.06
-    smooth = 40 * np.add.outer(np.arange(96), np.arange(96)) % 3000
+    smooth = 40 * np.add.outer(np.arange(192), np.arange(192)) % 3000
     smooth[::16] = 0
     tifffile.imwrite(tmp_path / "clean.tif", smooth.astype(np.uint16))
     assert measured_noise(load_images(settings(tmp_path / "clean.tif"))) == 0.01
     grain = data.camera() / 255 + 0.2 * rng.standard_normal((512, 512))
     image = TrainingImage("grain", grain[None], IntensityRange(0.0, 1.0))
     assert measured_noise(ImagePool((image,), (), 0.06)) == 0.3
+
+
+@pytest.mark.parametrize("edge, enough", [(150, False), (130, False), (320, True)])
+def test_room_for_a_handful_of_crops_is_needed(tmp_path, edge, enough):
+    for number in range(2):
+        tifffile.imwrite(tmp_path / f"{number}.tif", data.camera()[:edge, 60 : 60 + edge])
+    if enough:
+        assert len(load_images(settings(tmp_path, crop_size=128)).images) == 2
+        return
+    with pytest.raises(IPSError, match="hold 2 of the 5 crops of 128 x 128"):
+        load_images(settings(tmp_path, crop_size=128))

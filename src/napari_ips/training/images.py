@@ -25,6 +25,8 @@ _LARGEST_TO_MEDIAN = 4.0
 _LEAST_NOISE, _MOST_NOISE = 0.01, 0.3
 # Rows and columns that noise is measured in at most.
 _NOISE_EDGE = 1024
+# Fewer crops than these make no training.
+HANDFUL = 5
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def load_images(
     Raises
     ------
     IPSError
-        If no image is usable.
+        If no image is usable, or they hold but a handful of crops.
     Stopped
         If `stop` was set.
     """
@@ -111,6 +113,14 @@ def load_images(
             f"None of {len(rejected)} images can be used for training; "
             f"give sharp images of at least {config.crop_size} x {config.crop_size} "
             f"pixels. The first one: {rejected[0][0]}: {rejected[0][1]}"
+        )
+    side = config.crop_size
+    room = sum((h // side) * (w // side) for _, h, w in (i.data.shape for i in accepted))
+    if room < HANDFUL:
+        raise IPSError(
+            f"The usable images hold {room} of the {HANDFUL} crops of {side} x {side} "
+            "pixels that are needed at least; give more or larger ones, or lower the crop "
+            "size."
         )
     return ImagePool(
         tuple(accepted), tuple(rejected), config.min_sharpness, config.max_saturated

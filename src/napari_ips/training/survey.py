@@ -13,12 +13,9 @@ from numpy.typing import NDArray
 
 from napari_ips.config import TrainConfig
 from napari_ips.events import ProgressCallback
-from napari_ips.training.images import NO_IMAGES, noise_of, noise_to_add
+from napari_ips.training.images import HANDFUL, NO_IMAGES, noise_of, noise_to_add
 from napari_ips.training.quality import Quality, Verdict, measure
 from napari_ips.training.reading import ImageFacts, Page, TrainingImage, read_images
-
-# Fewer sharp crops than these make no training.
-_HANDFUL = 5
 
 
 @dataclass(frozen=True)
@@ -119,11 +116,12 @@ class ImageSurvey:
             return self._none_usable(reasons)
         verdicts = Counter(c.verdict(min_sharpness, max_saturated) for c in self.crops)
         sharp = verdicts.pop("sharp", 0)
-        if sharp >= min(_HANDFUL, len(self.crops)):
+        if sharp >= HANDFUL:
             return ""
         rest = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common())
+        others = f" ({rest})" if rest else ""
         return (
-            f"Only {sharp} of {len(self.crops)} crops are sharp ({rest}): too few to "
+            f"Only {sharp} of {len(self.crops)} crops are sharp{others}: too few to "
             "train on. Give more images in focus, or lower the least sharpness."
         )
 
