@@ -273,8 +273,8 @@ def seeing_relief(stage: Stage) -> None:
 
 def training(stage: Stage) -> None:
     """Show the images of a training, the training, and what it brought."""
-    images = SCRATCH / "in focus"
-    images.mkdir()
+    images = SCRATCH / "micrographs" / "in focus"
+    images.mkdir(parents=True)
     for name in SHARP:
         Image.fromarray(getattr(data, name)()).save(images / f"{name}.png")
     stage.open_sample("fluorescence")
