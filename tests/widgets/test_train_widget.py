@@ -107,6 +107,23 @@ def tell(panel, *events):
     panel.take([Told(event, float(when)) for when, event in enumerate(events)])
 
 
+def test_what_is_missing_is_told_beside_the_button_too(opened, images):
+    widget = opened()
+    widget.form.sources.set_paths(())
+    assert widget.status.text() == widget.form.problems()["images"]
+    widget.form.set_values(settings(images=(images,)))
+    widget.form.title.clear()
+    widget.form.title.textEdited.emit("")
+    assert widget.status.text() == "Name the new weights."
+
+
+def test_a_plot_without_points_shows_no_axes(viewer, open_dock):
+    panel = open_dock(WatchPanel(viewer))
+    assert not panel.plot._view.isVisibleTo(panel)
+    tell(panel, LossPoint(1, 0.5, 1e-3, 0.1))
+    assert panel.plot._view.isVisibleTo(panel)
+
+
 def test_without_images_nothing_can_be_trained(opened):
     widget = opened()
     assert offered(widget) == {"train"}

@@ -36,6 +36,9 @@ class TrainingPlot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._view)
+        policy = self._view.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self._view.setSizePolicy(policy)
         self._losses = self._view.addPlot(row=0, col=0)
         self._psnrs = self._view.addPlot(row=1, col=0)
         self._psnrs.setXLink(self._losses)
@@ -74,6 +77,8 @@ class TrainingPlot(QWidget):
             low, high = min(psnr.values), max(psnr.values)
             margin = max(0.1 * (high - low), 0.1)
             self._psnrs.setYRange(low - margin, high + margin, padding=0)
+        # Axes without points would have numbers that mean nothing.
+        self._view.setVisible(bool(history.loss.values or psnr.values))
         last = max((*history.loss.iterations[-1:], *psnr.iterations[-1:], 10))
         self._losses.setXRange(0, last, padding=0.02)
 

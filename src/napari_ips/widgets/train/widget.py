@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from napari_ips.widgets.fuse.surroundings import Surroundings
 
 _PROMILLE = 1000
+# In which the settings are shown.
+_SETTING = (Phase.IDLE, Phase.STOPPED)
 _WORDS = {
     Phase.IDLE: "",
     Phase.PREPARING: "Reading images…",
@@ -149,6 +151,9 @@ class TrainWidget(Dock):
         if problems.keys() & self.form.advanced.notes.keys():
             self.advanced_box.expand(animate=False)
         self.buttons.follow(self.session, ready=not problems)
+        if self.session.phase in _SETTING:
+            # The field that it stands below may be scrolled out of sight.
+            self._say(next(iter(problems.values()), _WORDS[self.session.phase]))
 
     # The run
 
@@ -211,7 +216,7 @@ class TrainWidget(Dock):
     def _follow(self) -> None:
         """Show what the session does now."""
         session, phase = self.session, self.session.phase
-        setting = phase in (Phase.IDLE, Phase.STOPPED)
+        setting = phase in _SETTING
         if setting and self.run_page.isVisibleTo(self):
             self.watch.previews.remove()
             self.unfinished.look()
@@ -228,9 +233,12 @@ class TrainWidget(Dock):
         if phase is Phase.PREPARING:
             self.bar.setRange(0, 0)
         failed = f"Failed: {session.message}" if phase is Phase.FAILED else ""
-        self.status.setText(session.asked or failed or _WORDS[phase])
-        self.status.setVisible(bool(self.status.text()))
+        self._say(session.asked or failed or _WORDS[phase])
         self._check()
+
+    def _say(self, told: str) -> None:
+        self.status.setText(told)
+        self.status.setVisible(bool(told))
 
     # What becomes of runs
 
