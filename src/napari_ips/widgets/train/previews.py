@@ -23,8 +23,11 @@ _GAP = 0.05
 # and never if it is below noise.
 _PERCENTILE = 99.5
 _LEAST_ERROR = 0.02
-# Time for the window between two layers that are added, milliseconds.
+# Time for the window between two layers that are added or removed, milliseconds.
 _BETWEEN = 30
+
+# Rows live until their last layer is removed, also if their dock is gone by then.
+_leaving: set[PreviewLayers] = set()
 
 
 class PreviewLayers:
@@ -49,6 +52,10 @@ class PreviewLayers:
         self._timer.setSingleShot(True)
         self._timer.setInterval(_BETWEEN)
         self._timer.timeout.connect(self._add_next)
+        self._former: list[Image] = []
+        self._farewell = QTimer()
+        self._farewell.setInterval(_BETWEEN)
+        self._farewell.timeout.connect(self._remove_next)
 
     @property
     def layers(self) -> list[Image]:
@@ -88,11 +95,13 @@ class PreviewLayers:
         camera.zoom = float(0.95 * fits.min())
 
     def remove(self) -> None:
-        """Remove the row."""
+        """Remove the row, one layer after the other."""
         self._timer.stop()
-        for layer in self.layers:
-            self._viewer.layers.remove(layer)
+        self._former += self.layers
         self._layers = []
+        if self._former:
+            _leaving.add(self)
+            self._farewell.start()
 
     def _add_next(self) -> None:
         """Add a layer in this turn of the loop, for napari takes a while for each."""
@@ -123,6 +132,19 @@ class PreviewLayers:
             self._timer.start()
         elif alone:
             self._viewer.fit_to_view()
+
+    def _remove_next(self) -> None:
+        """Remove a layer in this turn of the loop.
+
+        napari takes a while for each, and with some drivers ends in a fault when it draws
+        after several were removed at once.
+        """
+        layer = self._former.pop()
+        if layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+        if not self._former:
+            self._farewell.stop()
+            _leaving.discard(self)
 
     def _find_place(self) -> tuple[Any, Any, Any]:
         """Return scale, first corner and units: below all layers, and as wide."""
