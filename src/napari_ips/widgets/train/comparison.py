@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
-from napari.qt.threading import FunctionWorker, create_worker
+from napari.qt.threading import create_worker
 
 from napari_ips.config import FuseConfig
 from napari_ips.events import Progress
@@ -20,6 +20,7 @@ from napari_ips.widgets.stacks import (
     stack_of,
     z_axis_of,
 )
+from napari_ips.widgets.train.worker import StoppableWorker
 from napari_ips.widgets.work import told
 
 if TYPE_CHECKING:
@@ -57,14 +58,12 @@ def compare_worker(
     z_axis = z_axis_of(layer)
     assert z_axis is not None, "see stack_layers"
     stop = threading.Event()
-
-    class Worker(FunctionWorker):
-        def quit(self) -> None:
-            stop.set()
-            super().quit()
-
     stack = stack_of(layer, z_axis)
-    return create_worker(_fuse, stack, weights, stop, callback, _worker_class=Worker)
+    worker: Any = create_worker(
+        _fuse, stack, weights, stop, callback, _worker_class=StoppableWorker
+    )
+    worker.asked = stop
+    return worker
 
 
 @told

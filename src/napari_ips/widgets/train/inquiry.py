@@ -6,10 +6,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from napari.qt.threading import FunctionWorker, create_worker
+from napari.qt.threading import create_worker
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_ips.events import Progress, ProgressCallback
+from napari_ips.widgets.train.worker import StoppableWorker
 from napari_ips.widgets.work import told
 
 _TICK = 200  # milliseconds
@@ -96,7 +97,7 @@ class Inquiry(QObject):
             else:
                 self.answered.emit(found)
 
-        worker = create_worker(answer, _worker_class=_Worker)
+        worker = create_worker(answer, _worker_class=StoppableWorker)
         worker.asked = stop
         worker.returned.connect(returned)
         worker.start()
@@ -105,13 +106,3 @@ class Inquiry(QObject):
     def _look(self) -> None:
         if self._progress is not None:
             self.progressed.emit(self._progress)
-
-
-class _Worker(FunctionWorker):
-    """Ends when napari, about to close, tells it to quit."""
-
-    asked: threading.Event
-
-    def quit(self) -> None:
-        self.asked.set()
-        super().quit()

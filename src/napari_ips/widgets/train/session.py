@@ -17,6 +17,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_ips.errors import IPSError
 from napari_ips.events import LossPoint, Progress, TrainingFinished, ValidationPoint
 from napari_ips.widgets.train.work import Outcome, Prepares, Told, Work
+from napari_ips.widgets.train.worker import StoppableWorker
 
 if TYPE_CHECKING:
     from napari_ips.training.runs import Run
@@ -148,7 +149,8 @@ class TrainingSession(QObject):
         self._bar = cancelable_progress(
             total=0, desc="Training weights", cancel_callback=self.pause
         )
-        worker: Any = create_worker(work, _worker_class=work.worker_class())
+        worker: Any = create_worker(work, _worker_class=StoppableWorker)
+        worker.asked = work.stop
         worker.returned.connect(self._end)
         self._move(Phase.PREPARING)
         self._timer.start()

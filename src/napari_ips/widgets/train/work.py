@@ -8,8 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from napari.qt.threading import FunctionWorker
-
 from napari_ips.events import (
     CheckpointSaved,
     Preview,
@@ -114,17 +112,6 @@ class Work:
         previews = [told for told in mail if isinstance(told.event, Preview)]
         outdated = {id(told) for told in previews[:-1]}
         return [told for told in mail if id(told) not in outdated]
-
-    def worker_class(self) -> type[FunctionWorker]:
-        """Return a worker that ends when napari, about to close, tells it to quit."""
-        work = self
-
-        class Worker(FunctionWorker):
-            def quit(self) -> None:
-                work.stop.set()
-                super().quit()
-
-        return Worker
 
     def _train(self) -> TrainingFinished | None:
         from napari_ips.training.runs import new_run
