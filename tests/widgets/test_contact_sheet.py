@@ -87,12 +87,13 @@ def test_images_that_are_left_out_are_listed_with_the_reason(sheet):
         ImageFacts("/data/a.tif", (512, 512), 0, "uint8", Quality(0.2, 0.0)),
         ImageFacts("/data/b.tif", (512, 512), 0, "uint8", Quality(0.1, 0.0)),
         ImageFacts("/data/c.tif", flaw="cannot be read"),
+        ImageFacts("/data/d.tif", flaw="/data/d.tif is damaged."),
     ]
     sheet.show_survey(survey(crop(0.2), images=tuple(facts)))
-    assert sheet.left_out.text() == "1 left out"
-    assert sheet.reasons.text() == "c.tif: cannot be read"
-    sheet.slider.setValue(0.15)
     assert sheet.left_out.text() == "2 left out"
+    assert sheet.reasons.text() == "c.tif: cannot be read\nd.tif is damaged."
+    sheet.slider.setValue(0.15)
+    assert sheet.left_out.text() == "3 left out"
     assert "b.tif: soft" in sheet.reasons.text()
     assert "1 usable" in sheet.summary.text()
 

@@ -163,11 +163,19 @@ class ContactSheet(QWidget):
     def _list_left_out(self, rejected: Sequence[tuple[str, str]]) -> None:
         self.left_out.setText(f"{len(rejected)} left out")
         shown = rejected[:_REASONS_SHOWN]
-        lines = [f"{Path(name).name}: {reason}" for name, reason in shown]
+        lines = [
+            _told_of(Path(name).name, why.replace(name, Path(name).name))
+            for name, why in shown
+        ]
         if len(rejected) > len(shown):
             lines.append(f"and {len(rejected) - len(shown)} more")
         self.reasons.setText("\n".join(lines))
         self.left_out.setVisible(bool(rejected))
+
+
+def _told_of(name: str, why: str) -> str:
+    """Return a line that names a file once."""
+    return why if name in why else f"{name}: {why}"
 
 
 class _CropGrid(QListWidget):
