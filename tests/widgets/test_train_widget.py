@@ -6,11 +6,13 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from napari.utils.theme import available_themes
-from qtpy.QtWidgets import QMessageBox
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QMessageBox, QTextEdit
 from small_runs import settings, write_images
 
 from napari_ips.events import (
@@ -20,6 +22,7 @@ from napari_ips.events import (
     LossPoint,
     Preview,
     RolledBack,
+    TrainingFinished,
     ValidationPoint,
 )
 from napari_ips.training import train
@@ -124,6 +127,30 @@ def test_a_plot_without_points_shows_no_axes(viewer, open_dock):
     assert panel.plot._view.isVisibleTo(panel)
 
 
+def test_the_dock_is_a_tab_where_others_would_leave_it_no_height(viewer, qtbot):
+    window, widget = QMainWindow(), TrainWidget(viewer)
+    qtbot.addWidget(window)
+    window.setCentralWidget(QTextEdit())
+    docks = [QDockWidget(), QDockWidget()]
+    for dock, inner in zip(docks, (QTextEdit(), widget), strict=True):
+        dock.setWidget(inner)
+        window.addDockWidget(Qt.DockWidgetArea.RightDockWidgetArea, dock)
+    window.resize(900, 800)
+    window.show()
+    qtbot.waitUntil(lambda: window.tabifiedDockWidgets(docks[0]) == docks[1:])
+    qtbot.waitUntil(lambda: widget.height() > 600)
+    widget.close_down()
+
+
+def test_nobody_is_told_to_save_what_became_no_better(opened):
+    widget = opened()
+    widget.session.run = new_run("cells")
+    widget.session.finished = TrainingFinished(0, Path("w.safetensors"), 30.0, 0.9, 30.0)
+    widget.session.phase = Phase.DONE
+    widget.session.changed.emit()
+    assert "nothing became better" in widget.status.text()
+
+
 def test_without_images_nothing_can_be_trained(opened):
     widget = opened()
     assert offered(widget) == {"train"}
@@ -194,7 +221,7 @@ def test_a_closed_dock_stops_and_offers_the_run_when_it_is_opened_again(
     qtbot.waitUntil(lambda: widget.watch.meter.iteration > 1, timeout=60_000)
     widget.close_down()
     until(widget, Phase.PAUSED)
-    assert not viewer.layers
+    qtbot.waitUntil(lambda: not viewer.layers)
     again = opened()
     qtbot.waitUntil(lambda: len(again.unfinished.rows) == 1, timeout=20_000)
     (row,) = again.unfinished.rows
@@ -270,7 +297,9 @@ def panel(viewer, qtbot):
     panel.close_down()
 
 
-def test_previews_are_updated_in_place_and_leave_the_rest_alone(viewer, panel, shown):
+def test_previews_are_updated_in_place_and_leave_the_rest_alone(
+    viewer, panel, shown, qtbot
+):
     cells = viewer.add_image(
         np.zeros((3, 20, 40)), scale=(2, 0.5, 0.5), units=("micrometer",) * 3
     )
@@ -291,7 +320,22 @@ def test_previews_are_updated_in_place_and_leave_the_rest_alone(viewer, panel, s
     panel.previews.look()
     assert viewer.scene.camera.center != before[0]
     panel.remove.click()
-    assert list(viewer.layers) == [cells]
+    qtbot.waitUntil(lambda: list(viewer.layers) == [cells])
+
+
+def test_previews_leave_one_by_one_also_when_their_dock_is_closed(
+    viewer, panel, shown, qtbot
+):
+    shown(preview())
+    drawn = []
+    between = QTimer()
+    between.timeout.connect(lambda: drawn.append(len(viewer.layers)))
+    between.start(0)
+    panel.close_down()
+    assert panel.previews.layers == []
+    qtbot.waitUntil(lambda: not viewer.layers)
+    between.stop()
+    assert {4, 3, 2, 1} <= set(drawn)
 
 
 def test_previews_are_hidden_on_request_and_stay_away_when_removed(viewer, panel, shown):

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QProgressBar, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFrame,
+    QMainWindow,
+    QProgressBar,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 from superqt import QCollapsible
 
 from napari_ips.errors import IPSError
@@ -39,6 +48,7 @@ if TYPE_CHECKING:
     from napari_ips.widgets.fuse.surroundings import Surroundings
 
 _PROMILLE = 1000
+_NOTHING_BETTER = "Finished; nothing became better. Train for longer, or on more images."
 # In which the settings are shown.
 _SETTING = (Phase.IDLE, Phase.STOPPED)
 _WORDS = {
@@ -71,7 +81,7 @@ class TrainWidget(Dock):
         load_triton_apart()
         self._viewer = napari_viewer
         self._found: Surroundings | None = None
-        self._closed = False
+        self._closed = self._seen = False
         self.session = TrainingSession()
         self.form = TrainForm(napari_viewer)
         self.watch = WatchPanel(napari_viewer)
@@ -97,6 +107,36 @@ class TrainWidget(Dock):
         self.form.forget()
         self.watch.close_down()
         self.finish.close_down()
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Take the whole height of the window, when the dock is seen first."""
+        super().showEvent(event)
+        if not self._seen:
+            self._seen = True
+            # Then the dock has its place.
+            QTimer.singleShot(0, self._make_room)
+
+    def _make_room(self) -> None:
+        """Become a tab beside the docks below which napari leaves hardly any height."""
+        dock: QObject | None = self.parent()
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parent()
+        if dock is None:
+            return
+        window = dock.parent()
+        if not isinstance(window, QMainWindow):
+            return
+        area = window.dockWidgetArea(dock)
+        others = [
+            other
+            for other in window.findChildren(QDockWidget)
+            if other is not dock
+            and other.isVisible()
+            and window.dockWidgetArea(other) == area
+        ]
+        if others and not window.tabifiedDockWidgets(dock):
+            window.tabifyDockWidget(others[-1], dock)
+            dock.raise_()
 
     def _lay_out(self) -> None:
         self.advanced_box = QCollapsible("Advanced", expandedIcon="▾", collapsedIcon="▸")
@@ -233,8 +273,14 @@ class TrainWidget(Dock):
         if phase is Phase.PREPARING:
             self.bar.setRange(0, 0)
         failed = f"Failed: {session.message}" if phase is Phase.FAILED else ""
-        self._say(session.asked or failed or _WORDS[phase])
+        self._say(session.asked or failed or self._words())
         self._check()
+
+    def _words(self) -> str:
+        finished = self.session.finished
+        if finished is not None and finished.psnr <= finished.psnr_before:
+            return _NOTHING_BETTER
+        return _WORDS[self.session.phase]
 
     def _say(self, told: str) -> None:
         self.status.setText(told)
