@@ -21,6 +21,7 @@ from napari_ips.widgets.train import estimate as estimate_module
 from napari_ips.widgets.train import form as form_module
 from napari_ips.widgets.train.form import TrainForm
 from napari_ips.widgets.train.preferences import remember
+from napari_ips.widgets.train.surveys import survey
 
 LAPTOP = Surroundings(
     weights={"default": "", "mine": ""},
@@ -471,6 +472,14 @@ def test_what_was_found_is_told(viewer, open_form, qtbot, monkeypatch):
     assert form.problems() == {}
     form.found.slider.setValue(0.5)
     assert form.values()["min_sharpness"] == 0.5
+
+
+def test_a_stack_of_which_nothing_is_taken_is_listed(viewer, open_form):
+    viewer.add_image(np.full((3, 128, 128), 7.0), name="thick")
+    form = open_form()
+    form.z_stacks.put("best")
+    found = survey(form.state(), threading.Event(), lambda _: None)
+    assert found.problem.startswith("The image is not usable. thick: nothing")
 
 
 def test_time_and_memory_are_estimated(viewer, open_form, qtbot, monkeypatch):

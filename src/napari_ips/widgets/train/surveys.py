@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from napari_ips.training.survey import ImageSurvey
 
 _CROPS = 48
+_NOTHING = "nothing in this z-stack is sharp enough, or surely in focus"
 _NOWHERE = Path("weights.safetensors")
 
 
@@ -25,10 +27,15 @@ def survey(
     state: TrainState, stop: threading.Event, callback: ProgressCallback
 ) -> ImageSurvey:
     """Look at layers and files; nothing is written."""
+    from napari_ips.training.reading import ImageFacts
     from napari_ips.training.survey import survey_images
 
-    config, pages = state.config(_NOWHERE, state.paths), _pages(state, stop)
-    return survey_images(config, pages, count=_CROPS, stop=stop, callback=callback)
+    given: set[str] = set()
+    config, pages = state.config(_NOWHERE, state.paths), _pages(state, stop, given)
+    found = survey_images(config, pages, count=_CROPS, stop=stop, callback=callback)
+    names = [source.layer.name for source in state.layers]
+    soft = (ImageFacts(name, flaw=_NOTHING) for name in names if name not in given)
+    return replace(found, images=(*found.images, *soft))
 
 
 def decisive(state: TrainState) -> tuple[Any, ...]:
@@ -50,11 +57,15 @@ def estimate(state: TrainState, stop: threading.Event) -> RunEstimate:
     """Try a few steps."""
     from napari_ips.training.estimate import estimate_run
 
-    config, pages = state.config(_NOWHERE, state.paths), _pages(state, stop)
+    config, pages = state.config(_NOWHERE, state.paths), _pages(state, stop, set())
     return estimate_run(config, pages, stop=stop)
 
 
-def _pages(state: TrainState, stop: threading.Event) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the images of all layers."""
+def _pages(
+    state: TrainState, stop: threading.Event, given: set[str]
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the images of all layers; add to `given` the layers that have any."""
     for source in state.layers:
-        yield from images_of(source, state.values, stop)
+        for page in images_of(source, state.values, stop):
+            given.add(source.layer.name)
+            yield page
