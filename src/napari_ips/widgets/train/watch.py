@@ -129,8 +129,9 @@ class WatchPanel(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(figures)
-        layout.addWidget(self.plot, stretch=1)
+        # Above the plot, below which it could be out of view.
         layout.addWidget(self.trouble)
+        layout.addWidget(self.plot, stretch=1)
         layout.addLayout(row)
 
     def _take_past(self) -> None:
