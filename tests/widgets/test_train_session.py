@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+import torch
 from small_runs import Sources, write_images
 
 from napari_ips import FuseConfig, IPSError, fuse_stack, training
@@ -194,6 +195,25 @@ def test_closing_stops_within_a_step_with_a_checkpoint(session, until, steps):
     (run,) = list_runs()
     assert run.state == "unfinished"
     assert run.iteration >= losses(session)[-1]
+
+
+def test_a_core_is_left_to_the_window(session, until, monkeypatch):
+    real, threads = training.train, []
+
+    def train(*args, **options):
+        threads.append(torch.get_num_threads())
+        yield from real(*args, **options)
+
+    monkeypatch.setattr(training, "train", train)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        session.start(Sources())
+        until(Phase.DONE)
+        assert threads == [2]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_stacks_are_fused_while_the_network_learns(session, steps, qtbot, simulated):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +18,7 @@ from napari_ips.events import (
 from napari_ips.widgets.train.history import Recorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from napari_ips.config import TrainConfig
     from napari_ips.training.runs import Run
@@ -96,7 +96,8 @@ class Work:
     def __call__(self) -> Outcome:
         """Return what came of it; nothing is raised, for the window has to learn it."""
         try:
-            finished, error = self._train(), None
+            with _a_core_left():
+                finished, error = self._train(), None
         except Exception as raised:
             finished, error = None, raised
         kept = finished is None and self.run is not None and self.run.checkpoint.exists()
@@ -154,3 +155,21 @@ class Work:
     def _put(self, event: TrainingEvent | Progress) -> None:
         with self._mailing:
             self._mail.append(Told(event, time.monotonic()))
+
+
+@contextmanager
+def _a_core_left() -> Iterator[None]:
+    """Compute with one thread less than there are cores, and leave that to the window.
+
+    Threads that compute wait for each other after every small operation. With as many as
+    cores, each time that napari draws makes all of them wait: ten times as slow was seen.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - 1))
+    try:
+        yield
+    finally:
+        # The number of this thread is that of all threads to come.
+        torch.set_num_threads(before)
