@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, Widget
 from napari.layers import Image
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFormLayout,
     QWidget,
@@ -17,6 +15,7 @@ from superqt import QLabeledRangeSlider
 
 from napari_ips.config import QUALITIES, FuseConfig
 from napari_ips.errors import IPSError
+from napari_ips.widgets.form import Form
 from napari_ips.widgets.fuse.advanced import AdvancedForm, narrow
 from napari_ips.widgets.fuse.notes import FieldNote
 from napari_ips.widgets.fuse.others import OtherLayers
@@ -43,7 +42,7 @@ _EACH = -1
 _CUSTOM = "custom"
 
 
-class FuseForm(QWidget):
+class FuseForm(Form):
     """Fields for everything that decides a fusion.
 
     Parameters
@@ -51,20 +50,12 @@ class FuseForm(QWidget):
     viewer : ViewerModel
     config : FuseConfig
         With which the fields begin.
-
-    Attributes
-    ----------
-    changed : Signal()
-        Some field has another value.
     """
-
-    changed = Signal()
 
     def __init__(self, viewer: ViewerModel, config: FuseConfig) -> None:
         super().__init__()
         self._viewer = viewer
         self._base = config
-        self._quiet = False
         self._followed: Image | None = None
         self._lengths: tuple[Any, ...] = ()
         self._make_fields()
@@ -231,29 +222,6 @@ class FuseForm(QWidget):
 
     def _layers_changed(self) -> None:
         self.update_layers()
-
-    def _on(self, update: Any) -> Any:
-        """Return what follows a change by the user: an update, and one signal."""
-
-        def follow(*_: object) -> None:
-            if not self._quiet:
-                with self._at_once():
-                    update()
-
-        return follow
-
-    @contextmanager
-    def _at_once(self) -> Iterator[None]:
-        """Change several fields, and tell of it once."""
-        if self._quiet:
-            yield
-            return
-        self._quiet = True
-        try:
-            yield
-        finally:
-            self._quiet = False
-        self.changed.emit()
 
     def _take_layer(self) -> None:
         self._follow_axes(self.layer.value)

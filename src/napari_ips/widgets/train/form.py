@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Signal
 from qtpy.QtGui import QHideEvent, QShowEvent
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLineEdit, QWidget
 
 from napari_ips.config import PRESETS, TrainConfig
 from napari_ips.events import Progress
+from napari_ips.widgets.form import Form
 from napari_ips.widgets.fuse.advanced import narrow
 from napari_ips.widgets.fuse.notes import FieldNote
 from napari_ips.widgets.fuse.weights import WeightsBox
@@ -44,7 +43,7 @@ _STACKS = [
 _PRESETS = {"microscopy": "Microscopy", "paper": "As in the paper"}
 
 
-class TrainForm(QWidget):
+class TrainForm(Form):
     """Fields for everything that decides a training.
 
     Parameters
@@ -65,11 +64,8 @@ class TrainForm(QWidget):
         How long it would take.
     """
 
-    changed = Signal()
-
     def __init__(self, viewer: ViewerModel, config: TrainConfig | None = None) -> None:
         super().__init__()
-        self._quiet = False
         self._known: Surroundings | None = None
         self._surveyed: tuple[Any, ...] = ()
         self._make_fields(viewer)
@@ -226,30 +222,6 @@ class TrainForm(QWidget):
         self._survey.answered.connect(self._show_survey)
         self._survey.failed.connect(self._fail_survey)
         self._survey.progressed.connect(lambda p: self.found.tell(_looking(p)))
-
-    def _on(self, update: Any) -> Any:
-        """Return what follows a change by the user: an update, and one signal."""
-
-        def follow(*_: object) -> None:
-            if not self._quiet:
-                with self._at_once():
-                    update()
-
-        return follow
-
-    @contextmanager
-    def _at_once(self) -> Iterator[None]:
-        """Change several fields, and tell of it once."""
-        if self._quiet:
-            yield
-            return
-        self._quiet = True
-        try:
-            yield
-            self._follow()
-        finally:
-            self._quiet = False
-        self.changed.emit()
 
     def _take_unit(self) -> None:
         for field in (self._minutes, self._steps):
