@@ -256,6 +256,12 @@ class TrainConfig(Config):
             raise ValueError("blob_scale needs two positive sizes, the smaller first")
         return self
 
+    def fraction_done(self, iterations: int, seconds: float) -> float:
+        """Return how much of a run is done, by steps or by time, whichever is further."""
+        by_steps = iterations / self.iterations if self.iterations else 0.0
+        by_time = seconds / (60.0 * self.minutes) if self.minutes else 0.0
+        return max(by_steps, by_time)
+
     @classmethod
     def from_preset(cls, preset: str, **values: Any) -> Self:
         """Return the settings of a preset, with ``values`` put over them.

@@ -34,7 +34,7 @@ from napari_ips.training.checkpoint import (
     with_start,
 )
 from napari_ips.training.images import ImagePool, load_images, measured_noise
-from napari_ips.training.step import fraction_done, take_step
+from napari_ips.training.step import take_step
 from napari_ips.training.validation import (
     preview,
     split_pool,
@@ -222,7 +222,7 @@ def _steps(
 def _why_ended(
     config: TrainConfig, state: TrainingState, finish: threading.Event
 ) -> Reason | None:
-    if fraction_done(state, config) >= 1.0:
+    if config.fraction_done(state.iteration, state.seconds) >= 1.0:
         return "length"
     # Of a run that was just begun there is nothing yet to be written.
     return "asked" if finish.is_set() and state.iteration > 0 else None

@@ -95,9 +95,7 @@ class Run:
             config = self.config()
         except IPSError:
             return None
-        by_steps = reached[0] / config.iterations if config.iterations else 0.0
-        by_time = reached[1] / (60.0 * config.minutes) if config.minutes else 0.0
-        return min(1.0, max(by_steps, by_time))
+        return min(1.0, config.fraction_done(*reached))
 
     @property
     def size(self) -> int:

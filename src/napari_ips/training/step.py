@@ -21,13 +21,6 @@ from napari_ips.training.images import ImagePool
 from napari_ips.training.pairs import PairBatch, make_batch
 
 
-def fraction_done(state: TrainingState, config: TrainConfig) -> float:
-    """Return how much of the run is done, by steps or by minutes, whichever is further."""
-    by_steps = state.iteration / config.iterations if config.iterations else 0.0
-    by_time = state.seconds / (60.0 * config.minutes) if config.minutes else 0.0
-    return max(by_steps, by_time)
-
-
 def learning_rate(initial: float, decay_start: float, fraction: float) -> float:
     """Return the rate: constant until ``decay_start``, then linear to zero."""
     if fraction <= decay_start:
@@ -51,7 +44,7 @@ def take_step(
         If memory does not suffice.
     """
     started = time.perf_counter()
-    fraction = fraction_done(state, config)
+    fraction = config.fraction_done(state.iteration, state.seconds)
     rate = learning_rate(state.rate, config.decay_start, fraction)
     for group in state.optimiser.param_groups:
         group["lr"] = rate
