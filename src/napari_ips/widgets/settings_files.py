@@ -1,11 +1,13 @@
-"""Settings in TOML files, as the docks save and load them."""
+"""Settings as the docks save, load and copy them; what is wrong is told in one line."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_ips.config import Config
@@ -16,15 +18,31 @@ _TOML = "Settings (*.toml)"
 _Config = TypeVar("_Config", bound=Config)
 
 
-def save_settings(config: Config, parent: QWidget, suggested: str) -> None:
+def copy_text(text: Callable[[], str]) -> None:
+    """Put a text on the clipboard."""
+    try:
+        made = text()
+    except IPSError as error:
+        show_error(str(error))
+        return
+    QGuiApplication.clipboard().setText(made)
+    show_info("Copied.")
+
+
+def save_settings(config: Callable[[], Config], parent: QWidget, suggested: str) -> None:
     """Ask for a file, and write settings to it."""
+    try:
+        settings = config()
+    except IPSError as error:
+        show_error(str(error))
+        return
     path, _ = QFileDialog.getSaveFileName(parent, "Save settings", suggested, _TOML)
     if not path:
         return
     path = path if path.endswith(".toml") else f"{path}.toml"
     try:
         with written_whole(Path(path)) as part:
-            config.to_toml(part)
+            settings.to_toml(part)
     except (IPSError, OSError) as error:
         show_error(str(error))
 

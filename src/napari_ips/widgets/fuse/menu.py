@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from napari.utils.notifications import show_error, show_info
-from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QMenu, QPushButton, QWidget
 
 from napari_ips.config import FuseConfig
@@ -16,7 +14,7 @@ from napari_ips.widgets.fuse.reproduce import as_command, as_python
 from napari_ips.widgets.fuse.state import FuseState
 from napari_ips.widgets.fuse.tooltips import TOOLTIPS
 from napari_ips.widgets.save_dialog import save_with_dialog
-from napari_ips.widgets.settings_files import load_settings, save_settings
+from napari_ips.widgets.settings_files import copy_text, load_settings, save_settings
 
 if TYPE_CHECKING:
     import napari
@@ -68,8 +66,10 @@ class MoreButton(QPushButton):
         self.setText("More")
         self.setToolTip(TOOLTIPS["more"])
         menu = QMenu(self)
-        menu.addAction("Copy as Python", lambda: self._copy(as_python))
-        menu.addAction("Copy as command line", lambda: self._copy(as_command))
+        menu.addAction("Copy as Python", lambda: copy_text(lambda: self._text(as_python)))
+        menu.addAction(
+            "Copy as command line", lambda: copy_text(lambda: self._text(as_command))
+        )
         menu.addSeparator()
         menu.addAction("Save settings…", self._save)
         menu.addAction("Load settings…", self._load)
@@ -83,27 +83,16 @@ class MoreButton(QPushButton):
 
         manage_weights(self.window())
 
-    def _copy(self, as_text: Callable[[FuseState], str]) -> None:
-        try:
-            problems = self._form.problems()
-            # Where a run was written, that it is there is no reason not to tell of it.
-            problems.pop("output", None)
-            if problems:
-                raise IPSError(next(iter(problems.values())))
-            text = as_text(self._form.state())
-        except IPSError as error:
-            show_error(str(error))
-            return
-        QGuiApplication.clipboard().setText(text)
-        show_info("Copied.")
+    def _text(self, as_text: Callable[[FuseState], str]) -> str:
+        problems = self._form.problems()
+        # Where a run was written, that it is there is no reason not to tell of it.
+        problems.pop("output", None)
+        if problems:
+            raise IPSError(next(iter(problems.values())))
+        return as_text(self._form.state())
 
     def _save(self) -> None:
-        try:
-            config = self._form.config()
-        except IPSError as error:
-            show_error(str(error))
-            return
-        save_settings(config, self, "fuse.toml")
+        save_settings(self._form.config, self, "fuse.toml")
 
     def _load(self) -> None:
         config = load_settings(FuseConfig, self)

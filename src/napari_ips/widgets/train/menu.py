@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari.utils.notifications import show_error, show_info
-from qtpy.QtGui import QGuiApplication
 from qtpy.QtWidgets import QMenu, QPushButton
 
 from napari_ips.config import TrainConfig
 from napari_ips.errors import IPSError
-from napari_ips.widgets.settings_files import load_settings, save_settings
+from napari_ips.widgets.settings_files import copy_text, load_settings, save_settings
 from napari_ips.widgets.train.form import TrainForm
 from napari_ips.widgets.train.manager import manage_weights
 from napari_ips.widgets.train.reproduce import as_command
@@ -25,7 +23,7 @@ class MoreButton(QPushButton):
         self._form = form
         menu = QMenu(self)
         self._of_settings = [
-            menu.addAction("Copy as command line", self._copy),
+            menu.addAction("Copy as command line", lambda: copy_text(self._command)),
             menu.addAction("Save settings…", self._save),
             menu.addAction("Load settings…", self._load),
         ]
@@ -39,25 +37,14 @@ class MoreButton(QPushButton):
         for action in self._of_settings:
             action.setEnabled(self._form.isVisible())
 
-    def _copy(self) -> None:
-        try:
-            problems = self._form.problems()
-            if problems:
-                raise IPSError(next(iter(problems.values())))
-            text = as_command(self._form.state())
-        except IPSError as error:
-            show_error(str(error))
-            return
-        QGuiApplication.clipboard().setText(text)
-        show_info("Copied.")
+    def _command(self) -> str:
+        problems = self._form.problems()
+        if problems:
+            raise IPSError(next(iter(problems.values())))
+        return as_command(self._form.state())
 
     def _save(self) -> None:
-        try:
-            config = _config(self._form.state())
-        except IPSError as error:
-            show_error(str(error))
-            return
-        save_settings(config, self, "train.toml")
+        save_settings(lambda: _config(self._form.state()), self, "train.toml")
 
     def _load(self) -> None:
         config = load_settings(TrainConfig, self)
