@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
 from napari_ips.evaluation.datasets import IMAGE_SUFFIXES, Sample
 from napari_ips.evaluation.methods import Fused, Method
+from napari_ips.evaluation.running import Usage, run_program, tail
 from napari_ips.evaluation.scenes import Scene
 from napari_ips.intensity import luminance
 from napari_ips.io import read_image, write_image, write_stack
@@ -29,58 +26,121 @@ Array = NDArray[Any]
 INPUTS = ("{input}", "{stack}")
 OUTPUTS = ("{output}", "{output_dir}")
 TIMEOUT = 600.0
-_TAIL = 300
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that fuses, as ``NAME=PROGRAM ARGUMENT...`` tells it.
+
+    It can be called, as a `Method`; `prepare`, `run` and `image` are the same in steps,
+    for running it several times on one stack.
+
+    Attributes
+    ----------
+    name : str
+    words : tuple of str
+        The program and its arguments, with placeholders; see `parse`.
+    timeout : float or None
+        Seconds after which it is stopped.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    timeout: float | None = TIMEOUT
+
+    @classmethod
+    def parse(cls, text: str, timeout: float | None = TIMEOUT) -> Program:
+        """Read a program.
+
+        Parameters
+        ----------
+        text : str
+            ``NAME=PROGRAM ARGUMENT...``, split as a shell would, but run without one.
+            In the arguments stand for something:
+
+            ``{input}``
+                a folder with the slices as 0000.png, 0001.png and so on, of 8 or 16
+                bits as the stack has them, grey or RGB (.tif for other types);
+            ``{stack}``
+                the same as one TIFF;
+            ``{output}``
+                the file to be written, .png (.tif for types that PNG does not hold);
+            ``{output_dir}``
+                a folder for programs that name the file themselves: the one image in it.
+        timeout : float, optional
+            Seconds after which the program is stopped.
+
+        Raises
+        ------
+        IPSError
+            If the text has no name, no input or no output, or there is no such program.
+        """
+        name, equals, line = (part.strip() for part in text.partition("="))
+        try:
+            words = shlex.split(line)
+        except ValueError as error:
+            raise IPSError(f"--command {name}: {error}; check the quotes.") from error
+        if not equals or not name or not words:
+            raise IPSError(
+                f'--command {text}: write it as "NAME=PROGRAM {{input}} {{output}}".'
+            )
+        for kinds in (INPUTS, OUTPUTS):
+            if not any(kind in word for kind in kinds for word in words):
+                raise IPSError(f"--command {name}: it needs {' or '.join(kinds)}.")
+        if shutil.which(words[0]) is None:
+            raise IPSError(f"--command {name}: there is no program {words[0]}.")
+        return cls(name, tuple(words), timeout)
+
+    def prepare(self, folder: Path, slices: Array) -> Places:
+        """Write slices (Z, Y, X[, C]) into an empty folder, as the program wants them."""
+        return Places.of(folder, slices, " ".join(self.words))
+
+    def run(self, places: Places) -> Usage:
+        """Run the program.
+
+        Raises
+        ------
+        IPSError
+            If it fails or takes too long.
+        """
+        command = [places.filled(word) for word in self.words]
+        return run_program(command, self.name, timeout=self.timeout, log=places.log)
+
+    def image(self, places: Places, slices: Array) -> Array:
+        """Read what the last run wrote, and bring it to the type of the slices.
+
+        Raises
+        ------
+        IPSError
+            If there is no image, or more than one, or it has another shape.
+        """
+        image = read_image(places.written(self.name))
+        return fitted(image, slices, f"The image of {self.name}")
+
+    def __call__(self, scene: Scene) -> Fused:
+        """Fuse a scene; the seconds are those of the whole program."""
+        with tempfile.TemporaryDirectory(prefix="napari-ips-") as folder:
+            places = self.prepare(Path(folder), scene.slices)
+            usage = self.run(places)
+            return Fused(self.image(places, scene.slices), seconds=usage.seconds)
 
 
 def parse_command(text: str, timeout: float = TIMEOUT) -> tuple[str, Method]:
-    """Make a method of a program.
-
-    Parameters
-    ----------
-    text : str
-        ``NAME=PROGRAM ARGUMENT...``, split as a shell would, but run without one. In
-        the arguments stand for something:
-
-        ``{input}``
-            a folder with the slices as 0000.png, 0001.png and so on, of 8 or 16 bits
-            as the stack has them, grey or RGB (.tif for other types);
-        ``{stack}``
-            the same as one TIFF;
-        ``{output}``
-            the file to be written, .png (.tif for types that PNG does not hold);
-        ``{output_dir}``
-            a folder for programs that name the file themselves: the one image in it.
-    timeout : float
-        Seconds after which the program is stopped.
+    """Make a method of a program; see `Program.parse`.
 
     Returns
     -------
     (str, Method)
-        The name, and what runs the program. The seconds are those of the whole
-        program, its start included; its images are brought to the dtype and the colours
-        of the stack as `fitted` does.
+        The name, and what runs the program.
 
     Raises
     ------
     IPSError
-        If the text has no name, no input or no output, or there is no such program.
-        While fusing, if the program fails, takes too long, or writes no usable image.
+        As `Program.parse`. While fusing, if the program fails, takes too long, or writes
+        no usable image.
     """
-    name, equals, line = (part.strip() for part in text.partition("="))
-    try:
-        words = shlex.split(line)
-    except ValueError as error:
-        raise IPSError(f"--command {name}: {error}; check the quotes.") from error
-    if not equals or not name or not words:
-        raise IPSError(
-            f'--command {text}: write it as "NAME=PROGRAM {{input}} {{output}}".'
-        )
-    for kinds in (INPUTS, OUTPUTS):
-        if not any(kind in word for kind in kinds for word in words):
-            raise IPSError(f"--command {name}: it needs {' or '.join(kinds)}.")
-    if shutil.which(words[0]) is None:
-        raise IPSError(f"--command {name}: there is no program {words[0]}.")
-    return name, partial(_run, name=name, words=words, timeout=timeout)
+    program = Program.parse(text, timeout)
+    return program.name, program
 
 
 def parse_fused(text: str, samples: Sequence[Sample]) -> tuple[str, Method]:
@@ -164,92 +224,54 @@ def _fused_image(name: str, folder: Path, sample: Sample) -> Path:
     )
 
 
-def _run(scene: Scene, name: str, words: Sequence[str], timeout: float) -> Fused:
-    with tempfile.TemporaryDirectory(prefix="napari-ips-") as temporary:
-        folder = Path(temporary)
-        places = _prepare(folder, scene.slices, " ".join(words))
-        command = [_filled(word, places) for word in words]
-        start = perf_counter()
-        _call(command, name, timeout, folder / "log.txt")
-        seconds = perf_counter() - start
-        image = read_image(_written(places, name, folder))
-        return Fused(fitted(image, scene.slices, f"The image of {name}"), seconds=seconds)
+@dataclass(frozen=True)
+class Places:
+    """The files of a program: what every placeholder stands for, and what it prints."""
 
+    paths: dict[str, Path]
+    log: Path
 
-def _prepare(folder: Path, slices: Array, line: str) -> dict[str, Path]:
-    """Write the slices as the program wants them; return the paths of all placeholders."""
-    suffix = ".png" if slices.dtype.name in ("uint8", "uint16") else ".tif"
-    places = {
-        "{input}": folder / "slices",
-        "{stack}": folder / "stack.tif",
-        "{output}": folder / "written" / f"fused{suffix}",
-        "{output_dir}": folder / "written",
-    }
-    places["{output_dir}"].mkdir()
-    if "{input}" in line:
-        places["{input}"].mkdir()
-        for number, part in enumerate(slices):
-            write_image(places["{input}"] / f"{number:04d}{suffix}", part)
-    if "{stack}" in line:
-        write_stack(places["{stack}"], slices)
-    return places
+    @classmethod
+    def of(cls, folder: Path, slices: Array, line: str) -> Places:
+        """Write the slices as the line of a program wants them."""
+        suffix = ".png" if slices.dtype.name in ("uint8", "uint16") else ".tif"
+        paths = {
+            "{input}": folder / "slices",
+            "{stack}": folder / "stack.tif",
+            "{output}": folder / "written" / f"fused{suffix}",
+            "{output_dir}": folder / "written",
+        }
+        paths["{output_dir}"].mkdir()
+        if "{input}" in line:
+            paths["{input}"].mkdir()
+            for number, part in enumerate(slices):
+                write_image(paths["{input}"] / f"{number:04d}{suffix}", part)
+        if "{stack}" in line:
+            write_stack(paths["{stack}"], slices)
+        return cls(paths, folder / "log.txt")
 
+    def filled(self, word: str) -> str:
+        """Put paths in the place of placeholders."""
+        for placeholder, path in self.paths.items():
+            word = word.replace(placeholder, str(path))
+        return word
 
-def _filled(word: str, places: dict[str, Path]) -> str:
-    for placeholder, path in places.items():
-        word = word.replace(placeholder, str(path))
-    return word
+    def empty(self) -> None:
+        """Remove what the program wrote, so that it can be run again."""
+        shutil.rmtree(self.paths["{output_dir}"])
+        self.paths["{output_dir}"].mkdir()
 
-
-def _call(command: Sequence[str], name: str, timeout: float, log: Path) -> None:
-    # Into a file: a pipe would be held open by what the program itself has started.
-    with log.open("wb") as file:
-        try:
-            process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file
-            )
-        except OSError as error:
-            raise IPSError(f"{name} cannot be started: {error.strerror}.") from error
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            raise IPSError(f"{name} took more than {timeout:g} s{_tail(log)}") from None
-        finally:
-            _end(process)
-    if code != 0:
-        raise IPSError(f"{name} failed with code {code}{_tail(log)}")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a program that still runs, with all that it has started."""
-    if process.poll() is not None:
-        return
-    parent = psutil.Process(process.pid)
-    for child in parent.children(recursive=True):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            child.kill()
-    process.kill()
-    process.wait()
-
-
-def _tail(log: Path) -> str:
-    """Quote the end of what a program printed, to follow a line about it."""
-    words = " ".join(log.read_text(encoding="utf-8", errors="replace").split())
-    if len(words) > _TAIL:
-        words = f"...{words[-_TAIL:]}"
-    return f": {words}" if words else " and printed nothing."
-
-
-def _written(places: dict[str, Path], name: str, folder: Path) -> Path:
-    if places["{output}"].is_file():
-        return places["{output}"]
-    images = [
-        path
-        for path in sorted(places["{output_dir}"].rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
-    ]
-    if len(images) == 1:
-        return images[0]
-    if images:
-        raise IPSError(f"{name} wrote {len(images)} images where one is needed.")
-    raise IPSError(f"{name} wrote no image{_tail(folder / 'log.txt')}")
+    def written(self, name: str) -> Path:
+        """Find the image that the program of this name wrote."""
+        if self.paths["{output}"].is_file():
+            return self.paths["{output}"]
+        images = [
+            path
+            for path in sorted(self.paths["{output_dir}"].rglob("*"))
+            if path.suffix.lower() in IMAGE_SUFFIXES
+        ]
+        if len(images) == 1:
+            return images[0]
+        if images:
+            raise IPSError(f"{name} wrote {len(images)} images where one is needed.")
+        raise IPSError(f"{name} wrote no image{tail(self.log)}")
