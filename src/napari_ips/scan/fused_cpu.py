@@ -40,7 +40,7 @@ from napari_ips.scan.lanes import (
 )
 from napari_ips.scan.numba_cpu import share_out
 
-TOKENS = 8 * ROWS  # that go through the block at a time
+TOKENS = 48  # a multiple of ROWS, that go through the block at a time
 
 Floats = NDArray[np.float32]
 

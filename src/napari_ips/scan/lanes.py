@@ -34,7 +34,9 @@ def _host_lanes() -> int:
 
 
 LANES = _host_lanes()
-ROWS, COLUMNS = 6, 2  # of a tile: 12 sums, 2 weights and a token fit 16 registers
+# Of a tile of a matrix product, whose sums stay in registers. With AVX-512 the tokens come
+# from memory as they are multiplied, so that one column does, and fits more widths.
+ROWS, COLUMNS = (12, 1) if LANES == 16 else (6, 2)
 
 _INDEX = types.intp
 _FLOAT = ir.FloatType()
