@@ -25,9 +25,18 @@ from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.simulation import simulate_stack
 from napari_ips.training import loop, train
 from napari_ips.training.images import load_images, measured_noise
-from napari_ips.training.step import learning_rate
-from napari_ips.weights import read_card, read_tensors, save_weights
-from trainings import equal_weights, measured, put_images, run_until, settings, trained
+from napari_ips.training.pairs import make_batch
+from napari_ips.training.step import learning_rate, taught
+from napari_ips.weights import load_weights, read_card, read_tensors, save_weights
+from trainings import (
+    SMALL,
+    equal_weights,
+    measured,
+    put_images,
+    run_until,
+    settings,
+    trained,
+)
 
 
 @pytest.fixture
@@ -222,3 +231,45 @@ def test_presets_survive_toml_in_full(folder, tmp_path, preset):
 
 def test_kernels_that_are_all_large_are_possible(folder):
     trained(settings(folder, kernel_range=(9, 31), both_defocused=1.0))
+
+
+def test_what_a_teacher_says_is_mixed_into_what_is_learnt(folder):
+    batch = make_batch(load_images(settings(folder)), settings(folder), 0)
+    sure = torch.full_like(batch.selection, 2.0)
+    mixed = taught(batch, lambda *_: sure, 0.25)
+    expected = 0.75 * batch.selection + 0.25 / (1 + np.exp(-2.0))
+    torch.testing.assert_close(mixed.selection, expected)
+    assert torch.equal(mixed.source1, batch.source1)
+
+
+def test_a_run_learns_what_its_teacher_says(folder, tmp_path):
+    teacher, pupil = tmp_path / "teacher.safetensors", tmp_path / "pupil.safetensors"
+    network = CrossImageFusionNetwork.from_config(SMALL)
+    with torch.no_grad():
+        network.reconstruction[-1].weight.zero_()
+        network.reconstruction[-1].bias.fill_(-4.0)  # always the second source
+    save_weights(teacher, network, {})
+    length = {"iterations": 30, "validation_interval": 30}
+    options = {"learning_rate": 3e-2, "decision_floor": 1.0, "ema_decay": 0.0}
+    learns = {"teacher": str(teacher), "teacher_share": 1.0}
+    trained(settings(folder, output=pupil, **length, **options, **learns))
+    pair = torch.rand(2, 1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert load_weights(pupil)[0](*pair).mean() < -1.0
+    assert read_card(pupil)["teacher"] == "teacher.safetensors"
+    assert "teacher" not in json.loads(read_card(pupil)["settings"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"output": "image"}, "Only a network that selects"),
+        ({"in_channels": 3}, "sees 3 channels, the network to train 1"),
+    ],
+)
+def test_a_teacher_of_another_kind_is_refused(folder, tmp_path, changes, told):
+    teacher = tmp_path / "teacher.safetensors"
+    shape = SMALL.model_copy(update=changes)
+    save_weights(teacher, CrossImageFusionNetwork.from_config(shape), {})
+    with pytest.raises(IPSError, match=told):
+        trained(settings(folder, teacher=str(teacher)))

@@ -190,6 +190,12 @@ class TrainConfig(Config):
     notes: str = Field("", description="kept in the card of the weights")
     network: NetworkConfig = NetworkConfig()
     start_from: str | None = Field(None, description="weights to fine-tune")
+    teacher: str | None = Field(
+        None, description="weights whose decisions are learnt as well, by a smaller network"
+    )
+    teacher_share: Fraction = Field(
+        0.5, description="of the decisions to learn; the rest is the truth"
+    )
     z_stacks: Literal["slices", "best", "fused"] = Field(
         "slices",
         description="of z-stacks among the images: every slice that is sharp, the "

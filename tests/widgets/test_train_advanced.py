@@ -83,6 +83,8 @@ def test_every_setting_can_be_changed_in_the_form(form):
         validation_interval=7,
         checkpoint_seconds=1.5,
         seed=5,
+        teacher="mine.safetensors",
+        teacher_share=0.25,
         precision="bfloat16",
         device="cpu",
         backend="chunked",
@@ -170,7 +172,9 @@ def test_the_network_can_only_be_chosen_from_scratch(form):
 
 def test_it_is_told_what_computes(advanced):
     devices = {"cpu": "x86", "cuda:0": "A100"}
-    advanced.set_devices(Surroundings({}, devices, dict.fromkeys(devices, ""), "cuda:0"))
+    advanced.set_surroundings(
+        Surroundings({}, devices, dict.fromkeys(devices, ""), "cuda:0")
+    )
     assert advanced.computes_on.text() == "cuda:0 (A100)"
     advanced.fields["device"].put("cpu")
     assert advanced.computes_on.text() == "cpu (x86)"

@@ -16,7 +16,7 @@ from napari_ips.training.checkpoint import Figures, Kept, TrainingState
 from napari_ips.training.images import ImagePool
 
 # Told elsewhere in the card, or of no use to who gets the weights.
-_TOLD_APART = {"images", "output", "network", "start_from", "notes"}
+_TOLD_APART = {"images", "output", "network", "start_from", "teacher", "notes"}
 
 
 def told_settings(config: TrainConfig) -> dict[str, Any]:
@@ -47,6 +47,7 @@ def make_card(
         "notes": config.notes,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "start_from": Path(config.start_from).name if config.start_from else "",
+        "teacher": Path(config.teacher).name if config.teacher else "",
         "iterations": str(best.iteration),
         "training_minutes": f"{state.seconds / 60.0:.1f}",
         "reason": reason,

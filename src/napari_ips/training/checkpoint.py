@@ -81,6 +81,8 @@ class TrainingState:
     network, averaged : CrossImageFusionNetwork
         The network that is trained, and the average of its weights.
     optimiser : torch.optim.Adam
+    teacher : CrossImageFusionNetwork or None
+        The network whose decisions are learnt as well.
     iteration : int
         Steps done.
     seconds : float
@@ -101,6 +103,7 @@ class TrainingState:
     network: CrossImageFusionNetwork
     averaged: CrossImageFusionNetwork
     optimiser: torch.optim.Adam
+    teacher: CrossImageFusionNetwork | None
     iteration: int = 0
     seconds: float = 0.0
     noise: float | None = None
@@ -129,7 +132,7 @@ class TrainingState:
         network.set_scan_backend(config.backend)
         averaged = copy.deepcopy(network).requires_grad_(False).eval()
         optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
-        return cls(config, network, averaged, optimiser)
+        return cls(config, network, averaged, optimiser, _teacher(config, device))
 
     @property
     def rate(self) -> float:
@@ -249,6 +252,23 @@ class TrainingState:
             moments.setdefault(int(number), {})[name] = tensor
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _teacher(config: TrainConfig, device: torch.device) -> CrossImageFusionNetwork | None:
+    """Load the network to learn from, if there is one."""
+    if config.teacher is None:
+        return None
+    teacher, _ = load_weights(config.teacher)
+    shapes = config.network, teacher.config
+    if any(shape.output != "selection" for shape in shapes):
+        raise IPSError("Only a network that selects can learn from another one that does.")
+    if teacher.config.in_channels != config.network.in_channels:
+        raise IPSError(
+            f"The teacher {config.teacher} sees {teacher.config.in_channels} channels, the "
+            f"network to train {config.network.in_channels}; choose another teacher."
+        )
+    teacher.set_scan_backend(config.backend)
+    return teacher.to(device)
 
 
 def _copied(tensors: dict[str, Any]) -> Tensors:

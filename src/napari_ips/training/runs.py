@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import platformdirs
 
@@ -137,10 +137,12 @@ class Run:
         self._check_there()
         config = with_start(config)
         images = tuple(path.absolute() for path in config.images)
-        changes = {"images": images, "output": self.output}
-        start = config.start_from
-        if start is not None and start not in {info.name for info in list_weights()}:
-            changes["start_from"] = str(Path(start).absolute())
+        changes: dict[str, Any] = {"images": images, "output": self.output}
+        registered = {info.name for info in list_weights()}
+        for name in ("start_from", "teacher"):
+            weights = getattr(config, name)
+            if weights is not None and weights not in registered:
+                changes[name] = str(Path(weights).absolute())
         config = config.model_copy(update=changes)
         with written_whole(self._settings) as path:
             config.to_toml(path)

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -78,12 +79,25 @@ def _differentiate(
 ) -> tuple[float, float]:
     """Put clipped gradients into the network; return the loss and their norm before."""
     batch = make_batch(pool, config, state.iteration).to(device)
+    if state.teacher is not None:
+        batch = taught(batch, state.teacher, config.teacher_share)
     state.optimiser.zero_grad(set_to_none=True)
     loss = fusion_loss(state.network, batch, config)
     loss.backward()  # type: ignore[no-untyped-call]
     limit = config.gradient_clip or math.inf
     norm = torch.nn.utils.clip_grad_norm_(state.network.parameters(), limit)
     return float(loss.detach()), float(norm)
+
+
+def taught(batch: PairBatch, teacher: CrossImageFusionNetwork, share: float) -> PairBatch:
+    """Mix what another network says of the sources into the selection to learn.
+
+    It says how sure one can be, which the truth, 0 or 1, does not (knowledge distillation:
+    Hinton, Vinyals and Dean, arXiv:1503.02531).
+    """
+    with torch.no_grad():
+        sure = torch.sigmoid(teacher(batch.source1, batch.source2))
+    return replace(batch, selection=torch.lerp(batch.selection, sure, share))
 
 
 def fusion_loss(

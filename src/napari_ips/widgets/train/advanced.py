@@ -41,6 +41,7 @@ GROUPS = {
         "decision_loss",
         "decision_floor",
     ),
+    "Teacher": ("teacher", "teacher_share"),
     "Run": (
         "validation_crops",
         "validation_interval",
@@ -52,6 +53,7 @@ GROUPS = {
         "backend",
     ),
 }
+_AUTOMATIC, _NO_TEACHER = ("Automatic", "auto"), ("None", None)
 _AS_THE_WEIGHTS = "The network is that of the weights from which the training starts."
 
 
@@ -105,23 +107,23 @@ class AdvancedForm(QWidget):
         self._network.setVisible(enabled)
         self.as_the_weights.setVisible(not enabled)
 
-    def set_devices(self, found: Surroundings) -> None:
-        """Offer devices, and say what computes."""
+    def set_surroundings(self, found: Surroundings) -> None:
+        """Offer devices and teachers, and say what computes."""
         self._found = found
+        self._choice("teacher").offer([_NO_TEACHER, *((n, n) for n in found.weights)])
         named = [(f"{device}: {name}", device) for device, name in found.devices.items()]
-        self._device.offer([("Automatic", "auto"), *named])
+        self._choice("device").offer([_AUTOMATIC, *named])
         self._say_what_computes()
 
     def device_problem(self) -> str:
         """Say what is wrong with the device that is chosen; "" if nothing is."""
-        device = self._device.get()
+        device = self.fields["device"].get()
         if self._found is None or device == "auto" or self._full_name():
             return ""
         return f"There is no device {device} here; choose another, or Automatic."
 
-    @property
-    def _device(self) -> ChoiceValue:
-        field = self.fields["device"]
+    def _choice(self, name: str) -> ChoiceValue:
+        field = self.fields[name]
         assert isinstance(field, ChoiceValue)
         return field
 
@@ -129,7 +131,7 @@ class AdvancedForm(QWidget):
         """Return the name of what computes, with its number; None if it is not there."""
         if self._found is None:
             return None
-        device = self._device.get()
+        device = self.fields["device"].get()
         device = self._found.automatic if device == "auto" else device
         return next((n for n in self._found.devices if n in (device, f"{device}:0")), None)
 
@@ -144,7 +146,8 @@ class AdvancedForm(QWidget):
         for title, names in GROUPS.items():
             form.addRow(_heading(title))
             self._add_rows(form, TrainConfig, names, self.fields)
-        self._device.offer([("Automatic", "auto")])
+        self._choice("device").offer([_AUTOMATIC])
+        self._choice("teacher").offer([_NO_TEACHER])
         form.addRow(_heading("Network"))
         form.addRow(self.as_the_weights)
         network = QFormLayout(self._network)

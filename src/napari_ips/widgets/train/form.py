@@ -124,7 +124,7 @@ class TrainForm(Form):
         with self._at_once():
             self._known = found
             self.start_from.offer(found.weights)
-            self.advanced.set_devices(found)
+            self.advanced.set_surroundings(found)
             if not self.title.isModified():
                 self.title.setText(_free(_TITLE, found.weights))
 

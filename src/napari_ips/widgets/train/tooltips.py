@@ -26,6 +26,8 @@ TOOLTIPS = {
     "much memory they need.",
     "reset": "Give all fields below, and the sharpness, the values of the preset.",
     "network": "Weights bring the network that they were trained with.",
+    "teacher": "Weights of a larger network, whose decisions a smaller one learns beside "
+    "the truth: it then decides alike, and as fast as it is small.",
     "device": "What trains: the GPU where there is one, else the CPU.",
 }
 
@@ -43,6 +45,8 @@ LABELS = {
     "noise_grain": "Grain",
     "jpeg": "JPEG",
     "intensity_jitter": "Vary contrast",
+    "teacher": "Learns from",
+    "teacher_share": "Its share",
     "decay_start": "Decay from",
     "ema_decay": "Averaging",
     "validation_crops": "Held-out crops",

@@ -144,9 +144,12 @@ class ChoiceValue(Value):
 
     def put(self, value: Any) -> None:
         """Choose something; what is not offered is from now on."""
-        if self._box.findData(value) < 0:
+        # Qt finds no None.
+        offered = [self._box.itemData(k) for k in range(self._box.count())]
+        if value not in offered:
             self._box.addItem(str(value), value)
-        self._box.setCurrentIndex(self._box.findData(value))
+            offered.append(value)
+        self._box.setCurrentIndex(offered.index(value))
 
 
 class SeveralValue(Value):
@@ -253,7 +256,7 @@ def _value(kind: Any, metadata: list[Any], unit: str) -> Value:
     arguments = get_args(kind)
     if kind is bool:
         return FlagValue()
-    if kind is str:
+    if kind is str or kind == str | None:
         return ChoiceValue(())
     if get_origin(kind) is Literal:
         return ChoiceValue(arguments)
