@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_ips.cli.bench import bench
 from napari_ips.cli.benchmark import benchmark
 from napari_ips.cli.common import Stopped, problem
 from napari_ips.cli.demo import demo
@@ -69,7 +70,7 @@ def _napari_ips(
     """Make one all-in-focus image of a z-stack, with a network that learned by itself."""
 
 
-for _command in (demo, fuse, train, benchmark, simulate, info):
+for _command in (demo, fuse, train, benchmark, bench, simulate, info):
     _epilog = getattr(sys.modules[_command.__module__], "EXAMPLES", None)
     app.command(epilog=_epilog)(_command)
 app.add_typer(

@@ -17,12 +17,12 @@ from napari_ips.cli.common import (
     WeightsOption,
     aside,
     fuse_config,
-    human,
     note,
     overwrite_flag,
     print_json,
 )
 from napari_ips.cli.progress import progress_bar
+from napari_ips.cli.tables import print_table
 from napari_ips.errors import IPSError
 
 if TYPE_CHECKING:
@@ -50,7 +50,6 @@ Your own weights against the shipped ones:
 [cyan]napari-ips benchmark data/ --methods ips,ips:weights=mine.safetensors[/]
 """
 
-_LONGEST_NAME = 32
 CHOICE, EXTERNAL, REPORT = "What is compared", "Methods from elsewhere", "Report"
 
 
@@ -305,33 +304,10 @@ def _run(
 
 
 def _print(means: Sequence[Mean], channel: str) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
-    from rich.measure import Measurement
-    from rich.table import Table
-
     from napari_ips.evaluation.tables import LEGEND, mean_tables
 
-    console = human()
     for table in mean_tables(means):
-        title = f"{escape(table.title)}: means ({channel})"
-        printed = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-        # Not even a narrow terminal may cut off a figure; long names are folded.
-        longest = max(len(row[0]) for row in table.rows)
-        printed.add_column(
-            table.columns[0], overflow="fold", min_width=min(longest, _LONGEST_NAME)
-        )
-        for column in table.columns[1:]:
-            printed.add_column(column, justify="right", no_wrap=True)
-        for line, row in enumerate(table.rows):
-            cells = (
-                f"[bold]{escape(cell)}[/]" if (line, column) in table.best else escape(cell)
-                for column, cell in enumerate(row)
-            )
-            printed.add_row(*cells)
-        least = Measurement.get(console, console.options, printed).minimum
-        console.width = max(console.width, least)
-        console.print(printed)
+        print_table(table, f": means ({channel})")
     note(LEGEND)
 
 

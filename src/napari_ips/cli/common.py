@@ -90,12 +90,17 @@ def note(line: str) -> None:
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """Print one JSON object on stdout.
+    """Print one JSON object on stdout."""
+    typer.echo(json_text(values))
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """Write values as JSON.
 
     Paths become strings. JSON knows no infinity: it becomes the string "inf", and what
     is not a number becomes null.
     """
-    typer.echo(json.dumps(_jsonable(values), indent=2))
+    return json.dumps(_jsonable(values), indent=2)
 
 
 def weights_entry(info: WeightsInfo) -> dict[str, Any]:

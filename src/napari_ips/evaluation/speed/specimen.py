@@ -139,11 +139,13 @@ class Specimen:
     def _blurred(self) -> Image:
         """The period at every defocus, (level, Y, X)."""
         sharp, levels = self._sharp, min(_MOST_LEVELS, 2 * self.slices)
-        mode = "wrap" if len(sharp) == 2 * _TILE else "reflect"
+        repeats = len(sharp) == 2 * _TILE
         blurred = np.empty((levels, *sharp.shape), np.float32)
         for level, image in enumerate(blurred):
             sigma = _BLUR_PER_SLICE * level / 2
-            ndimage.gaussian_filter(sharp, sigma, output=image, mode=mode)
+            ndimage.gaussian_filter(
+                sharp, sigma, output=image, mode="wrap" if repeats else "reflect"
+            )
         return blurred
 
     def _surface(self, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
