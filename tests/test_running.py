@@ -1,0 +1,54 @@
+"""Other programs are run, and what they take is measured."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from napari_ips import IPSError
+from napari_ips.evaluation.running import run_program
+
+windows = pytest.mark.skipif(sys.platform == "win32", reason="not told by the system")
+
+
+def python(code):
+    return [sys.executable, "-c", code]
+
+
+@windows
+def test_time_cpu_time_and_memory_are_those_of_the_program():
+    # A program inherits the peak of the one that starts it, if nothing is done about it.
+    large = np.ones(300_000_000, np.uint8)
+    idle = run_program(python("import time; time.sleep(0.3)"), "idle")
+    assert 0.3 < idle.seconds < 10
+    assert idle.cpu_seconds < idle.seconds
+    assert 3e6 < idle.peak_memory < 150e6 < large.nbytes
+    filled = run_program(python("x = b'1' * 200_000_000"), "filled")
+    assert 200e6 < filled.peak_memory < 300e6
+
+
+@windows
+def test_what_it_starts_itself_counts():
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {busy!r}])"
+    assert run_program(python(code), "parent").cpu_seconds > 0.3
+
+
+def test_environment_and_log_are_those_given(tmp_path):
+    log = tmp_path / "log.txt"
+    environment = os.environ | {"WORD": "seven"}
+    code = "import os; print(os.environ['WORD'])"
+    run_program(python(code), "told", log=log, environment=environment)
+    assert log.read_text().strip() == "seven"
+
+
+def test_what_fails_is_told_in_a_line(tmp_path):
+    with pytest.raises(IPSError, match="it failed with code 3: no lens"):
+        run_program(python("import sys; print('no\\nlens'); sys.exit(3)"), "it")
+    with pytest.raises(IPSError, match="it took more than 0.5 s"):
+        run_program(python("import time; time.sleep(60)"), "it", timeout=0.5)
+    with pytest.raises(IPSError, match="it cannot be started: No such file"):
+        run_program([str(tmp_path / "none")], "it")
