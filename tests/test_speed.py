@@ -92,7 +92,7 @@ def test_this_program_is_timed_as_a_whole():
     assert row.failure == ""
     assert 0.3 < row.seconds < 120
     if sys.platform != "win32":
-        assert 0.3 < row.cpu_seconds
+        assert row.cpu_seconds > 0.3
         assert 100e6 < row.peak_memory < 3e9
     assert row.psnr > 25
 
