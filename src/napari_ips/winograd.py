@@ -39,6 +39,9 @@ from napari_ips.scan.numba_cpu import share_out
 QUADS = 24  # a multiple of ROWS, of 2 x 2 pixels that are computed at a time
 _RING = 6  # rows kept between two convolutions: those that three pairs of rows need
 
+# Not as literals, for each of which numba would compile a function anew.
+_ADD, _REPLACE = np.bool_(True), np.bool_(False)
+
 Floats = NDArray[np.float32]
 
 
@@ -190,12 +193,12 @@ def _run(features, others, size, matrices, biases, scratch, out):
             for column in range(0, width, 2 * QUADS):
                 count = min(QUADS, (width - column + 1) // 2)
                 _add_products(
-                    x, ring, row, column, count, size, matrices[s], False, scratch
+                    x, ring, row, column, count, size, matrices[s], _REPLACE, scratch
                 )
                 if s == last:
                     rest = matrices[s + 1]
                     _add_products(
-                        others, height, row, column, count, size, rest, True, scratch
+                        others, height, row, column, count, size, rest, _ADD, scratch
                     )
                 _transform_back(products, count, result)
                 pixels = min(2 * QUADS, width - column)

@@ -42,6 +42,10 @@ from napari_ips.scan.numba_cpu import share_out
 
 TOKENS = 48  # a multiple of ROWS, that go through the block at a time
 
+# Not as literals, for each of which numba would compile a function anew.
+_FIRST = np.intp(0)
+_ADD, _REPLACE = np.bool_(True), np.bool_(False)
+
 Floats = NDArray[np.float32]
 
 
@@ -175,17 +179,17 @@ def _run(tokens, epsilon, weights, scratch, out):
     step, drive = scratch.step, scratch.drive
     for start in range(0, length, TOKENS):
         count = min(TOKENS, length - start)
-        _copy(tokens, start, count, channels, rows, 0)
+        _copy(tokens, start, count, channels, rows, _FIRST)
         _normalise(rows, count, weights.norm, channels, epsilon, scratch.normed)
-        _project(scratch.normed, count, weights.project_in, xz, past, False)
+        _project(scratch.normed, count, weights.project_in, xz, past, _REPLACE)
         _convolve(xz, count, weights.convolution, u)
-        _project(u, count, weights.project_x, x, 0, False)
+        _project(u, count, weights.project_x, x, _FIRST, _REPLACE)
         _step_sizes(x, count, weights.step, u, step, drive)
         _scan(step, drive, count, weights.decay, x, rank, weights.skip, scratch.state, u)
         _gate(u, count, xz, past)
-        _copy(xz, count, past, u.shape[1], xz, 0)
-        _project(u, count, weights.project_out, rows, 0, True)
-        _copy(rows, 0, count, channels, out, start)
+        _copy(xz, count, past, u.shape[1], xz, _FIRST)
+        _project(u, count, weights.project_out, rows, _FIRST, _ADD)
+        _copy(rows, _FIRST, count, channels, out, start)
 
 
 def pack(
