@@ -64,9 +64,11 @@ class Evidence:
 
     def enlarged(self, area: Area) -> Evidence:
         """Return the evidence at twice the resolution, for an area in those pixels."""
-        large = F.interpolate(self.sums, scale_factor=2, mode="bilinear")
+        # PyTorch is twice as fast with single images as with as many channels.
+        images = self.sums.flatten(0, 1)[:, None]
+        large = F.interpolate(images, scale_factor=2, mode="bilinear")[:, 0]
         y, x = within(area, times(self.area, 2))
-        return Evidence(large[..., y, x], area)
+        return Evidence(large.unflatten(0, self.sums.shape[:2])[..., y, x], area)
 
 
 def scales_for(shape: Shape) -> tuple[int, ...]:
