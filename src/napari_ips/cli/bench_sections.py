@@ -52,7 +52,7 @@ class Report:
         self.values[section] = values
         if self.output is not None:
             with written_whole(self.output) as part:
-                part.write_text(json_text(self.values), encoding="utf-8")
+                part.write_text(f"{json_text(self.values)}\n", encoding="utf-8")
 
     def show(self, *tables: Table, lines: Sequence[str] = ()) -> None:
         """Print tables and lines, unless only JSON is wanted."""
