@@ -34,7 +34,7 @@ from napari_ips.scan.lanes import (
     subtract,
     zero_tile,
 )
-from napari_ips.scan.numba_cpu import share_out
+from napari_ips.scan.threads import share_out
 
 QUADS = 24  # a multiple of ROWS, of 2 x 2 pixels that are computed at a time
 _RING = 6  # rows kept between two convolutions: those that three pairs of rows need

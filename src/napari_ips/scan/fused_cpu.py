@@ -38,7 +38,7 @@ from napari_ips.scan.lanes import (
     total,
     zero_tile,
 )
-from napari_ips.scan.numba_cpu import share_out
+from napari_ips.scan.threads import share_out
 
 TOKENS = 48  # a multiple of ROWS, that go through the block at a time
 
