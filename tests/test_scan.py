@@ -75,6 +75,40 @@ def test_values_and_gradients_equal_the_float64_loop(
         assert relative_error(grad, true_grads[name]) < 1e-5, name
 
 
+def test_channels_shared_out_to_threads_give_the_same():
+    values = inputs(1, 70, 100, 5)
+    truth, true_grads = gradients({k: v.double() for k, v in values.items()}, "reference")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        y, grads = gradients(values, "numba")
+        again = gradients(values, "numba")[1]
+    finally:
+        torch.set_num_threads(threads)
+    assert relative_error(y, truth) < 2e-6
+    for name, grad in grads.items():
+        assert relative_error(grad, true_grads[name]) < 1e-5, name
+        assert torch.equal(grad, again[name]), name
+
+
+@pytest.mark.parametrize(("batch", "d"), [(0, 3), (2, 0)])
+def test_nothing_to_scan_gives_nothing(batch, d):
+    values = {k: v.requires_grad_() for k, v in inputs(batch, d, 7, 2).items()}
+    y = selective_scan(**values, backend="numba")
+    assert y.shape == (batch, d, 7)
+    y.sum().backward()
+    assert values["B"].grad.shape == values["B"].shape
+
+
+@pytest.mark.parametrize("power", [100.0, 1000.0, float("nan")])
+def test_what_is_beyond_float32_is_no_finite_number(power):
+    values = inputs(1, 1, 4, 1)
+    values |= {"A": torch.tensor([[power]]), "delta": torch.ones(1, 1, 4)}
+    plain = {k: values[k] for k in ("u", "delta", "A", "B", "C")}
+    y, truth = (selective_scan(**plain, backend=b) for b in ("numba", "reference"))
+    assert torch.equal(y[..., 1:].isfinite(), truth[..., 1:].isfinite())
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_a_sequence_of_more_than_65536_tokens(backend):
     values = inputs(1, 2, 2**16 + 3, 2)

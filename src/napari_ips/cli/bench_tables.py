@@ -29,7 +29,7 @@ def machine_lines(machine: Machine) -> list[str]:
         f"{machine.numba}."
     )
     busy = (
-        f"Other programs use {machine.busy or 0.0:.1f} cores: times are longer than they "
+        f"Other programs use {machine.busy:.1f} cores: times are longer than they "
         "would be, ratios less so."
     )
     return [facts, busy] if machine.is_busy else [facts]

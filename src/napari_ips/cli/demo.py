@@ -59,6 +59,10 @@ def demo(
     _prepare(output)
     settings = fuse_config(None, weights=weights, device=device)
 
+    from napari_ips.ahead import compile_ahead
+
+    compile_ahead()
+
     from napari_ips.fusion import fuse_stack
     from napari_ips.simulation import demo_image, simulate_stack
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -40,8 +39,8 @@ class Machine:
         The one that is computed on.
     device : str
         On which is computed.
-    busy : float or None
-        Cores that other programs used at the start, in the mean of a minute.
+    busy : float
+        Cores that other programs used at the start, for a second.
     platform, python, torch, numba, napari_ips : str
         Versions.
     """
@@ -54,7 +53,7 @@ class Machine:
     memory: int
     gpu: str | None
     device: str
-    busy: float | None
+    busy: float
     platform: str
     python: str
     torch: str
@@ -64,7 +63,7 @@ class Machine:
     @property
     def is_busy(self) -> bool:
         """Whether other work makes the times longer than they would be."""
-        return self.busy is not None and self.busy > BUSY * self.cores
+        return self.busy > BUSY * self.cores
 
 
 def this_machine(device: str | None = None) -> Machine:
@@ -75,7 +74,7 @@ def this_machine(device: str | None = None) -> Machine:
     IPSError
         If the device is not there.
     """
-    from napari_ips.scan.lanes import LANES
+    from napari_ips.kernels.lanes import LANES
 
     chosen = choose_device(device or "auto")
     gpu = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else None
@@ -88,7 +87,7 @@ def this_machine(device: str | None = None) -> Machine:
         memory=psutil.virtual_memory().total,
         gpu=gpu,
         device=str(chosen),
-        busy=None if sys.platform == "win32" else psutil.getloadavg()[0],
+        busy=psutil.cpu_percent(interval=1) / 100 * (psutil.cpu_count() or 1),
         platform=platform.platform(),
         python=platform.python_version(),
         torch=torch.__version__,

@@ -104,9 +104,14 @@ def _larger(builder, a, b):
     return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
+def _smaller(builder, a, b):
+    return builder.select(builder.fcmp_ordered("<", a, b), a, b)
+
+
 def _exp2(builder, x):
-    """2**x, for x up to 127; what is below the smallest normal number becomes it."""
-    x = _larger(builder, x, _constant(_LOWEST))
+    """2**x, for x up to 128; what is below the smallest normal number becomes it."""
+    # In this order, for of two numbers of which one is none the second is taken.
+    x = _larger(builder, _constant(_LOWEST), x)
     shifted = builder.fadd(x, _constant(_TO_INTEGER))
     f = builder.fsub(x, builder.fsub(shifted, _constant(_TO_INTEGER)))
     power = _constant(_EXP2[-1])
@@ -156,6 +161,7 @@ multiply_add = _elementwise(3, _multiply_add)
 exp2 = _elementwise(1, _exp2)
 silu = _elementwise(1, _silu)
 larger = _elementwise(2, _larger)
+smaller = _elementwise(2, _smaller)
 softplus = _elementwise(1, _softplus)
 
 
