@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 
 from napari_ips import IPSError
@@ -52,3 +56,32 @@ def test_what_fails_is_told_in_a_line(tmp_path):
         run_program(python("import time; time.sleep(60)"), "it", timeout=0.5)
     with pytest.raises(IPSError, match="it cannot be started: No such file"):
         run_program([str(tmp_path / "none")], "it")
+
+
+@windows
+def test_ctrl_c_ends_the_program_too(tmp_path):
+    told = tmp_path / "pid.txt"
+    stubborn = (
+        "import os, pathlib, signal, sys, time;"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN);"
+        "pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
+    )
+    caller = (
+        "import sys; from napari_ips.evaluation.running import run_program;"
+        "run_program([sys.executable, '-c', *sys.argv[1:]], 'it')"
+    )
+    command = [*python(caller), stubborn, str(told)]
+    # In a group of its own, as a terminal has it, to which Ctrl-C is sent.
+    group = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    while not (told.exists() and told.read_text()):
+        time.sleep(0.05)
+    os.killpg(group.pid, signal.SIGINT)
+    assert group.wait(20) != 0
+    assert not is_running(int(told.read_text()))
+
+
+def is_running(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -14,6 +14,7 @@ from napari_ips.cli.common import (
     JsonFlag,
     Stopped,
     check_output,
+    fuse_config,
     note,
     overwrite_flag,
     print_json,
@@ -146,7 +147,8 @@ def bench(
         float,
         typer.Option(
             min=0.01,
-            help="Minutes of training after which it is given up.",
+            help="Minutes of training after which it is given up; from the half of them on "
+            "the learning rate falls.",
             rich_help_panel=TRAINING,
         ),
     ] = 30.0,
@@ -172,6 +174,7 @@ def bench(
     [bold]training[/]: steps per second.
     """
     sections = _sections(only)
+    fuse_config(None, device=device)  # tells what is wrong with it
     if output is not None:
         check_output("--output", output, ".json", overwrite=overwrite)
     if plot is not None:

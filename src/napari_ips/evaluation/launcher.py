@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,6 +20,8 @@ from typing import Any
 def main() -> None:
     """Run the program of the command line."""
     file, *command = sys.argv[1:]
+    # Ctrl-C is for who waits for the figures, to whom the program then has still a parent.
+    signal.signal(signal.SIGINT, lambda *_: None)
     start = time.perf_counter()
     try:
         process = subprocess.Popen(command)

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 
 import napari
-from qtpy.QtCore import QThreadPool, QTimer
+from qtpy.QtCore import QEventLoop, QThreadPool, QTimer
 from qtpy.QtWidgets import QApplication
 
 _TICK = 2  # milliseconds
@@ -42,7 +42,7 @@ def _come_to_rest(gaps: _Gaps) -> None:
     """Run the event loop until nothing is loaded any more, nor anything blocks it."""
     start = busy = perf_counter()
     while perf_counter() < min(start + _LONGEST, max(busy, gaps.last_block) + _REST):
-        QApplication.processEvents()
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
         if QThreadPool.globalInstance().activeThreadCount():
             busy = perf_counter()
 

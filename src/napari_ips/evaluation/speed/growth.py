@@ -138,6 +138,7 @@ def measure_growth(
             stack = Path(folder) / f"{number}.zarr"
             specimen.write_zarr(stack)
             works[str(number)] = partial(_fuse, stack, device)
+        next(iter(works.values()))()  # compiles, and fills the caches of the disk
         runs = in_turn(works, rounds, "growth", callback)
     rows = tuple(
         _row(series, specimen, runs[str(number)])

@@ -156,7 +156,7 @@ class Specimen:
         return height
 
     def _digital(self, image: Image) -> NDArray[Any]:
-        image = image / _DIVISORS[self.dtype]
+        image = np.rint(image / _DIVISORS[self.dtype])
         return image.clip(0, np.iinfo(self.dtype).max).astype(self.dtype)
 
 

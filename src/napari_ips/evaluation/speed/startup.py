@@ -86,20 +86,23 @@ def measure_startup(
         If this package cannot be run at all.
     """
     works: dict[str, Callable[[], float]] = {
-        HELP: partial(_seconds, [*_PROGRAM, "--help"]),
-        INFO: partial(_seconds, [*_PROGRAM, "info"]),
+        HELP: partial(_seconds, HELP, [*_PROGRAM, "--help"]),
+        INFO: partial(_seconds, INFO, [*_PROGRAM, "info"]),
         IMPORT: _importing,
     }
     found = in_turn(works, rounds, "start-up", callback)
-    compiling = {COMPILING: partial(_compiling, device)}
-    found |= in_turn(compiling, long_rounds, "compiling", callback)
-    why = why_no_napari()
-    if not why:
-        try:
-            found |= in_turn({DOCK: _opening}, long_rounds, "opening napari", callback)
-        except IPSError as error:
-            why = str(error)
-    return [_row(what, found.get(what, ()), why) for what in TARGETS]
+    why = {DOCK: why_no_napari()}
+    long_works: dict[str, Callable[[], float]] = {
+        COMPILING: partial(_compiling, device),
+        DOCK: _opening,
+    }
+    for what, work in long_works.items():
+        if not why.get(what):
+            try:
+                found |= in_turn({what: work}, long_rounds, what, callback)
+            except IPSError as error:
+                why[what] = str(error).removesuffix(".")
+    return [_row(what, found.get(what, ()), why.get(what, "")) for what in TARGETS]
 
 
 def why_no_napari() -> str:
@@ -118,15 +121,16 @@ def _row(what: str, runs: Sequence[float], why: str) -> StartRow:
     return StartRow(what, TARGETS[what], median(runs), tuple(runs))
 
 
-def _seconds(command: Sequence[str], environment: Environment | None = None) -> float:
-    name = " ".join(command[1:])
+def _seconds(
+    name: str, command: Sequence[str], environment: Environment | None = None
+) -> float:
     return run_program(command, name, timeout=_TIMEOUT, environment=environment).seconds
 
 
 def _importing() -> float:
     """Return by how much Python takes longer with the package than with nothing."""
-    nothing = _seconds([sys.executable, "-c", "pass"])
-    return _seconds([sys.executable, "-c", IMPORT]) - nothing
+    nothing = _seconds("python", [sys.executable, "-c", "pass"])
+    return _seconds(IMPORT, [sys.executable, "-c", IMPORT]) - nothing
 
 
 def _compiling(device: str | None) -> float:
@@ -139,7 +143,7 @@ def _compiling(device: str | None) -> float:
         seconds = []
         for _ in range(2):
             places.empty()
-            seconds.append(_seconds(command, os.environ | kernels))
+            seconds.append(_seconds("napari-ips fuse", command, os.environ | kernels))
         return seconds[0] - seconds[1]
 
 
@@ -150,5 +154,5 @@ def _opening() -> float:
         command = [sys.executable, "-m", "napari_ips.widgets.opening", str(told)]
         # Nobody's settings are to be read, or changed.
         settings = {"NAPARI_CONFIG": str(Path(folder) / "napari.yaml")}
-        _seconds(command, os.environ | settings)
+        _seconds("napari", command, os.environ | settings)
         return float(told.read_text(encoding="utf-8"))
