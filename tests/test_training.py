@@ -273,3 +273,5 @@ def test_a_teacher_of_another_kind_is_refused(folder, tmp_path, changes, told):
     save_weights(teacher, CrossImageFusionNetwork.from_config(shape), {})
     with pytest.raises(IPSError, match=told):
         trained(settings(folder, teacher=str(teacher)))
+    with pytest.raises(IPSError, match="give decision_loss some weight"):
+        trained(settings(folder, teacher=str(teacher), decision_loss=0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from napari_ips.events import (
     ValidationPoint,
 )
 from napari_ips.training import train
-from napari_ips.weights import read_tensors
+from napari_ips.weights import read_tensors, write_tensors
 from trainings import (
     break_loss,
     equal_weights,
@@ -265,3 +266,13 @@ def test_events_of_a_run_that_goes_on_begin_with_its_images(folder):
     kinds = [type(event) for event in train(config, resume=True)]
     assert kinds[:2] == [ImagesFound, LossPoint]
     assert kinds[-3:] == [ValidationPoint, Preview, TrainingFinished]
+
+
+def test_a_run_of_a_version_that_knew_fewer_settings_goes_on(folder, checkpoint):
+    config = settings(folder)
+    run_until(train(config), LossPoint)
+    tensors, metadata = read_tensors(checkpoint)
+    known = json.loads(metadata["config"])
+    del known["teacher"], known["teacher_share"]
+    write_tensors(checkpoint, tensors, metadata | {"config": json.dumps(known)})
+    assert steps(trained(config, resume=True)) == [2, 3, 4, 5, 6]

@@ -202,6 +202,7 @@ def card_facts(card: dict[str, str]) -> dict[str, str]:
         "Made": _made(card),
         "Preset": _plain(card.get("preset", "")),
         "Started from": _started_from(card, parsed),
+        "Teacher": _plain(card.get("teacher", "")),
         "Validation": _validation(parsed),
         "Notes": _plain(card.get("notes", "")),
         "Licence": _plain(card.get("licence", "")),

@@ -197,7 +197,8 @@ class TrainingState:
     def load(cls, config: TrainConfig, device: torch.device) -> Self:
         """Read the checkpoint of a run with these settings.
 
-        The weights that the run started from need not be there any more.
+        The weights that the run started from need not be there any more, but those of
+        its teacher.
 
         Raises
         ------
@@ -258,6 +259,8 @@ def _teacher(config: TrainConfig, device: torch.device) -> CrossImageFusionNetwo
     """Load the network to learn from, if there is one."""
     if config.teacher is None:
         return None
+    if config.decision_loss == 0.0:
+        raise IPSError("A teacher teaches decisions; give decision_loss some weight.")
     teacher, _ = load_weights(config.teacher)
     shapes = config.network, teacher.config
     if any(shape.output != "selection" for shape in shapes):
@@ -289,7 +292,9 @@ def _kept(name: str, tensors: Tensors, metadata: dict[str, str]) -> Kept | None:
 def _check_same_settings(config: TrainConfig, before: dict[str, Any], path: Path) -> None:
     """Refuse to go on with other settings than the run was started with."""
     now = json.loads(config.model_dump_json())
-    different = sorted(k for k in now if k not in _FREE and before.get(k) != now[k])
+    # What a former version did not know was as it is by default.
+    before = {k: f.default for k, f in TrainConfig.model_fields.items()} | before
+    different = sorted(k for k in now if k not in _FREE and before[k] != now[k])
     if different:
         raise IPSError(
             f"{path} was made with other settings ({', '.join(different)}); "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -121,6 +122,15 @@ class AdvancedForm(QWidget):
         if self._found is None or device == "auto" or self._full_name():
             return ""
         return f"There is no device {device} here; choose another, or Automatic."
+
+    def teacher_problem(self) -> str:
+        """Say what is wrong with the teacher that is chosen; "" if nothing is."""
+        name = self.fields["teacher"].get()
+        if self._found is None or name is None or name in self._found.weights:
+            return ""
+        return (
+            "" if Path(name).is_file() else f"There are no weights {name}; choose others."
+        )
 
     def _choice(self, name: str) -> ChoiceValue:
         field = self.fields[name]

@@ -133,6 +133,7 @@ class TrainForm(Form):
         found = self.state().problems(names=self._known is not None)
         found["start_from"] = self.start_from.problem()
         found["found"] = "" if "images" in found else self.found.problem
+        found["teacher"] = self.advanced.teacher_problem()
         found["device"] = self.advanced.device_problem()
         return {field: told for field, told in found.items() if told}
 
