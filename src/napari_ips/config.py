@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -171,14 +172,45 @@ class FuseConfig(Config):
     device: Device = "auto"
     backend: ScanBackend = "auto"
 
+    @property
+    def quality(self) -> str | None:
+        """The quality that these settings are those of, if they are."""
+        return next((q for q in QUALITIES if self.changed({}, q) == self), None)
+
+    def changed(self, values: Mapping[str, Any], quality: str | None = None) -> Self:
+        """Return these settings with a quality and then other values put over them.
+
+        ``"fast"`` takes the bundled weights of the small network in place of the others.
+        With weights of one's own, or that are named here, it compares at half the
+        resolution instead.
+
+        Raises
+        ------
+        IPSError
+            If there is no such quality, or a value is wrong.
+        """
+        chosen: dict[str, Any] = {}
+        if quality is not None:
+            if quality not in QUALITIES:
+                known = ", ".join(QUALITIES)
+                raise IPSError(f"The quality must be {known}, not {quality}.")
+            chosen = dict(QUALITIES[quality])
+            weights = values.get("weights", self.weights)
+            if "weights" not in values and weights in _BUNDLED.values():
+                chosen["weights"] = weights = _BUNDLED[quality]
+            if quality == "fast" and weights != _BUNDLED["fast"]:
+                chosen["finest"] = 2
+        return self.checked(**{**self.model_dump(), **chosen, **values})
+
 
 # What a user may choose between who does not want to know more; docs/fusion.md has what
 # they cost and bring.
 QUALITIES: dict[str, dict[str, Any]] = {
-    "fast": {"finest": 2, "both_orders": False, "skip": True},
+    "fast": {"finest": 1, "both_orders": False, "skip": True},
     "balanced": {"finest": 1, "both_orders": False, "skip": True},
     "best": {"finest": 1, "both_orders": True, "skip": False},
 }
+_BUNDLED = {"fast": "fast", "balanced": "default", "best": "default"}
 
 
 class TrainConfig(Config):

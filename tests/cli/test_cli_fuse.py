@@ -230,4 +230,4 @@ def test_quality_stands_for_settings_that_options_override(fuse, tmp_path, stack
 
 def test_unknown_quality_is_refused(failure, tmp_path, stack_file):
     told = failure("fuse", stack_file, "-o", tmp_path / "f.tif", "--quality", "good")
-    assert told == "Error: --quality must be fast, balanced, best, not good."
+    assert told == "Error: The quality must be fast, balanced, best, not good."

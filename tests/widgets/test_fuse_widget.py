@@ -204,7 +204,7 @@ def test_quality_and_the_fields_it_stands_for_go_together(
 ):
     form = open_widget().form
     form.quality.value = quality
-    assert form.config() == FuseConfig(**QUALITIES[quality])
+    assert form.config() == FuseConfig().changed({}, quality)
     form.advanced.finest.value = 3 - form.advanced.finest.value
     assert form.quality.value in ({*QUALITIES, "custom"} - {quality})
 
@@ -331,7 +331,7 @@ def test_settings_last_from_one_session_to_the_next(stack_layer, open_widget, as
     widget.form.quality.value = "fast"
     widget.form.advanced.tile.value = 512
     run(widget, qtbot)
-    assert open_widget().form.config() == FuseConfig(**QUALITIES["fast"], tile=512)
+    assert open_widget().form.config() == FuseConfig().changed({"tile": 512}, "fast")
 
 
 def test_errors_of_the_core_are_told_in_one_line(

@@ -134,17 +134,13 @@ def fuse_config(
     **options: Any,
 ) -> FuseConfig:
     """Read the settings of the fusion from TOML, with the options given put over them."""
-    from napari_ips.config import QUALITIES, FuseConfig
+    from napari_ips.config import FuseConfig
 
     base = FuseConfig.from_toml(file) if file else FuseConfig()
-    if quality is not None:
-        if quality not in QUALITIES:
-            raise IPSError(f"--quality must be {', '.join(QUALITIES)}, not {quality}.")
-        base = base.model_copy(update=QUALITIES[quality])
     given = {name: value for name, value in options.items() if value is not None}
     for assignment in assignments:
         given |= parse_assignment(assignment)
-    return FuseConfig.checked(**(base.model_dump() | given))
+    return base.changed(given, quality)
 
 
 def parse_assignment(assignment: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from napari_ips.config import QUALITIES, FuseConfig, parse_assignment
+from napari_ips.config import FuseConfig, parse_assignment
 from napari_ips.errors import IPSError
 from napari_ips.evaluation import baselines, classical
 from napari_ips.evaluation.baselines import Selection
@@ -40,14 +40,14 @@ class Fused:
 
 Method = Callable[[Scene], Fused]
 
-# What each name sets; all else comes from the user's settings.
-IPS: dict[str, dict[str, Any]] = {
-    "ips": {"mode": "soft"},
-    "ips-hard": {"mode": "hard"},
-    "ips-raw": {"regularise": False},
-    "ips-fast": {"mode": "soft"} | QUALITIES["fast"],
-    "ips-best": {"mode": "soft"} | QUALITIES["best"],
-    "ips-best-hard": {"mode": "hard"} | QUALITIES["best"],
+# What each name sets, and the quality it stands for; all else comes from the user.
+IPS: dict[str, tuple[dict[str, Any], str | None]] = {
+    "ips": ({"mode": "soft"}, None),
+    "ips-hard": ({"mode": "hard"}, None),
+    "ips-raw": ({"regularise": False}, None),
+    "ips-fast": ({"mode": "soft"}, "fast"),
+    "ips-best": ({"mode": "soft"}, "best"),
+    "ips-best-hard": ({"mode": "hard"}, "best"),
 }
 DEFAULT_METHODS = ("ips", "window-energy", "max", "mean", "best-slice")
 
@@ -94,7 +94,7 @@ def _split(text: str) -> list[str]:
 def _method(name: str, config: FuseConfig) -> Method:
     base, colon, settings = name.partition(":")
     if base in IPS:
-        return _ips(config, IPS[base], settings.split(",") if colon else [])
+        return _ips(config, *IPS[base], settings.split(",") if colon else [])
     if name in CLASSICAL:
         return timed(CLASSICAL[name])
     raise IPSError(
@@ -114,11 +114,16 @@ def timed(fuse: Method) -> Method:
     return fuse_and_measure
 
 
-def _ips(config: FuseConfig, own: dict[str, Any], assignments: Sequence[str]) -> Method:
+def _ips(
+    config: FuseConfig,
+    own: dict[str, Any],
+    quality: str | None,
+    assignments: Sequence[str],
+) -> Method:
     given: dict[str, Any] = {}
     for assignment in assignments:
         given |= parse_assignment(assignment)
-    chosen = FuseConfig.checked(**(config.model_dump() | own | given))
+    chosen = config.changed(own | given, quality)
     # Unknown weights are told now, not once for every sample.
     from napari_ips.weights import find_weights
 

@@ -158,7 +158,7 @@ class FuseForm(Form):
         self.weights = WeightsBox(self._base.weights)
         self.quality = ComboBox(
             choices=[
-                ("Fast: a third of the time, less detail", "fast"),
+                ("Fast: half the time", "fast"),
                 ("Balanced", "balanced"),
                 ("Best: twice the time", "best"),
                 ("Custom (see Advanced)", _CUSTOM),
@@ -206,7 +206,7 @@ class FuseForm(Form):
         self.layer.changed.connect(self._on(self._take_layer))
         self.z_axis.changed.connect(self._on(self._update_lengths))
         self.quality.changed.connect(self._on(self._apply_quality))
-        self.weights.changed.connect(self._on(self.weights.follow))
+        self.weights.changed.connect(self._on(self._take_weights))
         self.advanced.changed.connect(self._on(self._update_quality))
         self.channels.changed.connect(self._on(lambda: None))
         self.slices.valueChanged.connect(self._on(lambda: None))
@@ -297,20 +297,21 @@ class FuseForm(Form):
         first, last = self.slices.value()
         return int(first), int(last) + 1
 
+    def _take_weights(self) -> None:
+        self.weights.follow()
+        self._update_quality()
+
     def _apply_quality(self) -> None:
         if self.quality.value in QUALITIES:
-            values = self._base.model_dump() | self.advanced.values()
-            values |= QUALITIES[self.quality.value]
-            self.advanced.set_values(FuseConfig(**values))
+            chosen = self.config().changed({}, self.quality.value)
+            self.weights.choose(chosen.weights)
+            self.advanced.set_values(chosen)
 
     def _update_quality(self) -> None:
-        values = self.advanced.values()
-        names = [
-            name
-            for name, chosen in QUALITIES.items()
-            if all(values[field] == value for field, value in chosen.items())
-        ]
-        self.quality.value = names[0] if names else _CUSTOM
+        try:
+            self.quality.value = self.config().quality or _CUSTOM
+        except IPSError:
+            self.quality.value = _CUSTOM
 
 
 def _axes_events(layer: Image) -> tuple[Any, ...]:

@@ -12,8 +12,9 @@ TOOLTIPS = {
     "others": "Channels that are layers of their own: those that are ticked are fused "
     "by the decision of the stack above, so that they stay together pixel by pixel.",
     "weights": "The trained network: what comes with napari-ips, your own, or a file.",
-    "quality": "Fast compares the slices at half the resolution. Best compares every "
-    "two slices everywhere and in both orders. The choices set fields under Advanced.",
+    "quality": "Fast takes a smaller network, or with weights of your own half the "
+    "resolution. Best compares every two slices everywhere and in both orders. The "
+    "choices set Weights and fields under Advanced.",
     "advanced": "Settings that are rarely needed.",
     "mode": "Blend averages the slices near focus, which lowers noise. Select takes "
     "each pixel from one slice, so that all values were recorded: for measuring.",
