@@ -73,7 +73,7 @@ def fuse(
         for (specimen, some), seconds in zip(programs.items(), _SECONDS, strict=True):
             wanted = Rounds(rounds, seconds if limited else None)
             rows += measure_fusing(specimen, some, wanted, callback)
-    report.add("fusing", [asdict(row) for row in rows])
+            report.add("fusing", [asdict(row) for row in rows])
     report.show(*fusing_tables(rows), lines=[fusing_legend(rows)])
     return [row for row in rows if row.failure]
 
