@@ -9,6 +9,7 @@ from napari_ips.errors import IPSError
 from napari_ips.evaluation.speed.growth import Growth
 from napari_ips.files import written_whole
 
+_LABELLED = (1.0, 2.0, 3.0, 5.0, 7.0)
 _TITLES = {"pixels": "Larger images", "slices": "More slices"}
 
 
@@ -35,6 +36,7 @@ def write_plot(path: Path, growth: Growth) -> None:
     check_plot()
     # Not pyplot, which would look for a screen.
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     time, memory = figure.subplots(1, 2)
@@ -53,8 +55,9 @@ def write_plot(path: Path, growth: Growth) -> None:
     memory.set_ylabel("peak memory, GB")
     for axes in (time, memory):
         axes.set_xlabel("pixels x slices")
-        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            formatter("{x:g}")
+        axes.yaxis.set_major_locator(LogLocator(subs=_LABELLED))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
         axes.grid(which="both", alpha=0.3)
         axes.legend()
     with written_whole(path) as part:
