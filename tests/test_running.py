@@ -66,8 +66,10 @@ def test_ctrl_c_ends_the_program_too(tmp_path):
         "signal.signal(signal.SIGINT, signal.SIG_IGN);"
         "pathlib.Path(sys.argv[1]).write_text(str(os.getpid())); time.sleep(60)"
     )
+    # What is started in the background may have been told to ignore Ctrl-C.
     caller = (
-        "import sys; from napari_ips.evaluation.running import run_program;"
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from napari_ips.evaluation.running import run_program;"
         "run_program([sys.executable, '-c', *sys.argv[1:]], 'it')"
     )
     command = [*python(caller), stubborn, str(told)]
