@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
-import sys
 import tempfile
 from pathlib import Path
 
 import zarr
 
-from napari_ips.evaluation.running import run_program
+from napari_ips.evaluation.running import OWN, run_program
 from napari_ips.evaluation.speed.specimen import Specimen
 
 
@@ -46,7 +45,7 @@ def measure(folder: Path, size: int, slices: int, options: list[str]) -> dict[st
     stack, fused = folder / f"stack{size}.zarr", folder / f"fused{size}.ome.zarr"
     specimen = Specimen(size, slices)
     specimen.write_zarr(stack)
-    command = [sys.executable, "-m", "napari_ips", "fuse", str(stack), "-o", str(fused)]
+    command = [*OWN, "fuse", str(stack), "-o", str(fused)]
     usage = run_program([*command, "--axes", "ZYX", *options], "napari-ips fuse")
     return {
         "edge": size,

@@ -54,6 +54,11 @@ def test_a_single_core_compiles_when_it_has_to(started, monkeypatch):
     assert started == []
 
 
+def test_a_gpu_needs_no_kernels_for_the_cpu(started):
+    ahead.compile_ahead("cuda:0")
+    assert started == []
+
+
 def test_a_process_that_cannot_be_started_is_no_error(started, monkeypatch):
     def refuse(*_, **__):
         raise OSError("no more processes")

@@ -24,12 +24,17 @@ _PATIENCE = 10.0
 _processes: list[subprocess.Popen[bytes]] = []
 
 
-def compile_ahead() -> None:
+def compile_ahead(device: str = "auto") -> None:
     """Start compiling what numba has not compiled before.
 
     Nothing is lost where that fails.
+
+    Parameters
+    ----------
+    device : str
+        Of the settings of a fusion; the kernels are for the CPU.
     """
-    if (os.cpu_count() or 1) < 2:
+    if device not in ("auto", "cpu") or (os.cpu_count() or 1) < 2:
         return
     for module, function in KERNELS.items():
         if not any(_compiled(module, function)):

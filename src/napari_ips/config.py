@@ -195,10 +195,10 @@ class FuseConfig(Config):
                 known = ", ".join(QUALITIES)
                 raise IPSError(f"The quality must be {known}, not {quality}.")
             chosen = dict(QUALITIES[quality])
-            weights = values.get("weights", self.weights)
-            if "weights" not in values and weights in _BUNDLED.values():
-                chosen["weights"] = weights = _BUNDLED[quality]
-            if quality == "fast" and weights != _BUNDLED["fast"]:
+            bundled = {settings["weights"] for settings in QUALITIES.values()}
+            if "weights" in values or self.weights not in bundled:
+                chosen["weights"] = values.get("weights", self.weights)
+            if quality == "fast" and chosen["weights"] != QUALITIES["fast"]["weights"]:
                 chosen["finest"] = 2
         return self.checked(**{**self.model_dump(), **chosen, **values})
 
@@ -206,11 +206,10 @@ class FuseConfig(Config):
 # What a user may choose between who does not want to know more; docs/fusion.md has what
 # they cost and bring.
 QUALITIES: dict[str, dict[str, Any]] = {
-    "fast": {"finest": 1, "both_orders": False, "skip": True},
-    "balanced": {"finest": 1, "both_orders": False, "skip": True},
-    "best": {"finest": 1, "both_orders": True, "skip": False},
+    "fast": {"weights": "fast", "finest": 1, "both_orders": False, "skip": True},
+    "balanced": {"weights": "default", "finest": 1, "both_orders": False, "skip": True},
+    "best": {"weights": "default", "finest": 1, "both_orders": True, "skip": False},
 }
-_BUNDLED = {"fast": "fast", "balanced": "default", "best": "default"}
 
 
 class TrainConfig(Config):

@@ -61,7 +61,7 @@ def demo(
 
     from napari_ips.ahead import compile_ahead
 
-    compile_ahead()
+    compile_ahead(settings.device)
 
     from napari_ips.fusion import fuse_stack
     from napari_ips.simulation import demo_image, simulate_stack

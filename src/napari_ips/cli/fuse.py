@@ -171,7 +171,7 @@ def fuse(
         str | None,
         _option(
             FUSION,
-            "balanced (default). fast: less than half the time, by a small network. best: "
+            "balanced (default). fast: about half the time, by a small network. best: "
             "every pair of slices everywhere and in both orders, twice the time.",
             metavar="fast|balanced|best",
         ),
@@ -262,8 +262,8 @@ def fuse(
     from napari_ips.ahead import compile_ahead
     from napari_ips.io import open_stacks
 
-    if scheduler is None and settings.device in ("auto", "cpu"):
-        compile_ahead()
+    if scheduler is None:
+        compile_ahead(settings.device)
 
     stacks = open_stacks(inputs[0] if len(inputs) == 1 else inputs, axes, z_axis)
     start = perf_counter()

@@ -17,6 +17,8 @@ import psutil
 from napari_ips.errors import IPSError
 from napari_ips.evaluation import launcher
 
+# The command line of this package.
+OWN = (sys.executable, "-m", "napari_ips")
 _TAIL = 300
 
 

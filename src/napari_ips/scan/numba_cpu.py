@@ -66,7 +66,6 @@ class _Scan(torch.autograd.Function):
         chunks = -(-length // CHUNK) if any(ctx.needs_input_grad) else 0
         saved = np.empty((batch, chunks * A.shape[1], channels), np.float32)
         y = np.empty_like(streams[0])
-
         tasks = _tasks(batch, channels)
 
         def work(number: int) -> None:
@@ -115,7 +114,7 @@ def _of_sample(streams: Streams, sample: int) -> Streams:
 
 def _streams(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Streams:
     """Arrange the inputs for the kernels."""
-    decay = _array(_whole(A.detach().T / math.log(2)))
+    decay = _array(_whole(A.T / math.log(2)))
     return _padded(u), _padded(delta), decay, _tokens(B), _tokens(C)
 
 
@@ -137,7 +136,7 @@ def _tokens(tensor: Tensor) -> Floats:
 
 def _padded(tensor: Tensor) -> Floats:
     """Arrange a stream as `_tokens` does, in whole vectors."""
-    return _array(_whole(tensor.detach().transpose(1, 2)))
+    return _array(_whole(tensor.transpose(1, 2)))
 
 
 def _channels(tokens: Floats, channels: int) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_ips.errors import IPSError
 from napari_ips.evaluation.external import Places, Program
-from napari_ips.evaluation.running import Usage
+from napari_ips.evaluation.running import OWN, Usage
 from napari_ips.evaluation.speed.rounds import Rounds, in_turn, median_or_none
 from napari_ips.evaluation.speed.specimen import Specimen
 from napari_ips.events import ProgressCallback
@@ -71,7 +70,7 @@ class FusingRow:
 
 def own_program(quality: str, device: str | None = None) -> Program:
     """Return the command line of this package, at one quality."""
-    words = [sys.executable, "-m", "napari_ips", "fuse", "{stack}"]
+    words = [*OWN, "fuse", "{stack}"]
     words += ["-o", "{output_dir}/fused.tif", "--quality", quality]
     if device is not None:
         words += ["--device", device]

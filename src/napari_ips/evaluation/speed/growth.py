@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from napari_ips.errors import IPSError
-from napari_ips.evaluation.running import Usage, run_program
+from napari_ips.evaluation.running import OWN, Usage, run_program
 from napari_ips.evaluation.speed.rounds import Rounds, in_turn, median_or_none
 from napari_ips.evaluation.speed.specimen import Specimen
 from napari_ips.events import ProgressCallback
@@ -157,7 +156,7 @@ def _doubled(numbers: Sequence[int], last: int | None) -> list[int]:
 
 def _fuse(stack: Path, device: str | None) -> Usage:
     fused = stack.with_suffix(".ome.zarr")
-    command = [sys.executable, "-m", "napari_ips", "fuse", str(stack), "-o", str(fused)]
+    command = [*OWN, "fuse", str(stack), "-o", str(fused)]
     command += ["--axes", "ZYX", *(["--device", device] if device else [])]
     usage = run_program(command, "napari-ips fuse")
     shutil.rmtree(fused)

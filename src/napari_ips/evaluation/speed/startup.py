@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from napari_ips.errors import IPSError
-from napari_ips.evaluation.running import run_program
+from napari_ips.evaluation.running import OWN, run_program
 from napari_ips.evaluation.speed.fusing import own_program
 from napari_ips.evaluation.speed.rounds import Rounds, in_turn
 from napari_ips.evaluation.speed.specimen import Specimen
@@ -30,7 +30,6 @@ ROUNDS = Rounds(5, seconds=20.0)
 # Each of these takes some seconds.
 LONG_ROUNDS = Rounds(2, seconds=15.0)
 _TINY = Specimen(64, 3)
-_PROGRAM = (sys.executable, "-m", "napari_ips")
 _TIMEOUT = 120.0
 # Where numba, and Triton for a GPU, keep what they compiled.
 _CACHES = ("NUMBA_CACHE_DIR", "TRITON_CACHE_DIR")
@@ -86,8 +85,8 @@ def measure_startup(
         If this package cannot be run at all.
     """
     works: dict[str, Callable[[], float]] = {
-        HELP: partial(_seconds, HELP, [*_PROGRAM, "--help"]),
-        INFO: partial(_seconds, INFO, [*_PROGRAM, "info"]),
+        HELP: partial(_seconds, HELP, [*OWN, "--help"]),
+        INFO: partial(_seconds, INFO, [*OWN, "info"]),
         IMPORT: _importing,
     }
     found = in_turn(works, rounds, "start-up", callback)
