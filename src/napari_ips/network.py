@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from napari_ips.config import NetworkConfig
 from napari_ips.errors import IPSError
-from napari_ips.scan import fuses_blocks, infers_on_cpu, selective_scan
+from napari_ips.scan import fuses_blocks, infers_on_cpu, selective_scan, trains_on_cpu
 from napari_ips.scan.conv import causal_conv1d
 
 
@@ -79,7 +79,11 @@ class Mamba(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map (batch, L, d_model) to the same shape; token k sees tokens 0 to k."""
-        x, z = self.in_proj(tokens).chunk(2, dim=-1)
+        xz = self.in_proj(tokens)
+        if trains_on_cpu(tokens, self.backend):
+            out: Tensor = self.out_proj(self._inner(xz))
+            return out
+        x, z = xz.chunk(2, dim=-1)
         x = causal_conv1d(x, self.conv1d.weight, self.conv1d.bias, self.backend)
         sizes = [self.dt_rank, self.d_state, self.d_state]
         step, B, C = self.x_proj(x).split(sizes, dim=-1)
@@ -96,8 +100,21 @@ class Mamba(nn.Module):
             delta_softplus=True,
             backend=self.backend,
         )
-        out: Tensor = self.out_proj(y.transpose(1, 2))
+        out = self.out_proj(y.transpose(1, 2))
         return out
+
+    def _inner(self, xz: Tensor) -> Tensor:
+        """Do what is between the outer projections as one step of the gradients."""
+        from napari_ips.scan import inner_cpu
+
+        return inner_cpu.mamba_inner(
+            xz,
+            (self.conv1d.weight, cast(Tensor, self.conv1d.bias)),
+            self.x_proj.weight,
+            (self.dt_proj.weight, self.dt_proj.bias),
+            -torch.exp(self.A_log),
+            self.D,
+        )
 
 
 class MambaBlock(nn.Module):

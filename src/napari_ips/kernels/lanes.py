@@ -122,10 +122,19 @@ def _exp2(builder, x):
     return builder.bitcast(builder.add(builder.bitcast(power, _BITS), exponent), _VECTOR)
 
 
-def _silu(builder, x):
+def _over_sigmoid(builder, x):
+    """1 + exp(-x)."""
     scaled = builder.fmul(x, _constant(math.log2(math.e)))
     power = _exp2(builder, builder.fneg(_larger(builder, scaled, _constant(_LOWEST))))
-    return builder.fdiv(x, builder.fadd(power, _constant(1.0)))
+    return builder.fadd(power, _constant(1.0))
+
+
+def _sigmoid(builder, x):
+    return builder.fdiv(_constant(1.0), _over_sigmoid(builder, x))
+
+
+def _silu(builder, x):
+    return builder.fdiv(x, _over_sigmoid(builder, x))
 
 
 def _softplus(builder, x):
@@ -159,6 +168,7 @@ subtract = _elementwise(2, lambda builder, a, b: builder.fsub(a, b))
 multiply = _elementwise(2, lambda builder, a, b: builder.fmul(a, b))
 multiply_add = _elementwise(3, _multiply_add)
 exp2 = _elementwise(1, _exp2)
+sigmoid = _elementwise(1, _sigmoid)
 silu = _elementwise(1, _silu)
 larger = _elementwise(2, _larger)
 smaller = _elementwise(2, _smaller)

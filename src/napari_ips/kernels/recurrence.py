@@ -101,57 +101,80 @@ def _recompute(delta, rate, b, start, count, n, column, drive, k, factors, state
 def backward(u, delta, decay, b, c, columns, saved, gy, gu, gdelta, ga, gb, gc):
     """Fill columns of the gradients; gb and gc (L, n) hold the sums over these columns.
 
-    ``decay`` is A / log(2), since the factors are powers of 2; ``ga`` starts as zeros.
+    ``decay`` is A / log(2), since the factors are powers of 2; ``ga`` starts as zeros,
+    and so does ``gu``, or as what there is to add to. The number of states is even: two
+    at a time share what is read and written for a token.
     """
     length, number = u.shape[0], decay.shape[0]
     first, width = columns[0], columns[1] - columns[0]
     nothing = np.intp(0)
-    states = np.zeros((CHUNK + 1, LANES), np.float32)
-    factors = np.zeros((CHUNK, LANES), np.float32)
-    sums_b = np.zeros((CHUNK, LANES), np.float32)
-    sums_c = np.zeros((CHUNK, LANES), np.float32)
+    states1 = np.zeros((CHUNK + 1, LANES), np.float32)
+    states2 = np.zeros((CHUNK + 1, LANES), np.float32)
+    factors1 = np.zeros((CHUNK, LANES), np.float32)
+    factors2 = np.zeros((CHUNK, LANES), np.float32)
+    sums_b = np.zeros((CHUNK, 2 * LANES), np.float32)
+    sums_c = np.zeros((CHUNK, 2 * LANES), np.float32)
     drive = np.zeros((CHUNK, width), np.float32)
     gdrive = np.zeros((CHUNK, width), np.float32)
     gstep = np.zeros((CHUNK, width), np.float32)
     gstate = np.zeros((number, width), np.float32)
     for chunk in range((length - 1) // CHUNK, -1, -1):
-        start = chunk * CHUNK
+        start, row = chunk * CHUNK, chunk * number
         count = min(CHUNK, length - start)
         for k in range(0, width, LANES):
             _drive(u, delta, start, count, first + k, drive, k)
         _clear(gdrive, count)
         _clear(gstep, count)
-        for n in range(number):
+        for n in range(0, number, 2):
+            m = n + 1
             _clear(sums_b, count)
             _clear(sums_c, count)
             for k in range(0, width, LANES):
                 at = first + k
-                rate = load(decay, n, at)
-                store(states, nothing, nothing, load(saved, chunk * number + n, at))
-                _recompute(delta, rate, b, start, count, n, at, drive, k, factors, states)
-                gs, gd = load(gstate, n, k), load(ga, n, at)
+                rate1, rate2 = load(decay, n, at), load(decay, m, at)
+                store(states1, nothing, nothing, load(saved, row + n, at))
+                store(states2, nothing, nothing, load(saved, row + m, at))
+                known = (b, start, count)
+                _recompute(delta, rate1, *known, n, at, drive, k, factors1, states1)
+                _recompute(delta, rate2, *known, m, at, drive, k, factors2, states2)
+                gs1, ga1 = load(gstate, n, k), load(ga, n, at)
+                gs2, ga2 = load(gstate, m, k), load(ga, m, at)
                 for back in range(count):
                     t = count - 1 - back
-                    out = load(gy, start + t, at)
-                    gs = multiply_add(out, splat(c[start + t, n]), gs)
-                    after = load(states, t + 1, nothing)
-                    _add(sums_c, t, nothing, out, after)
-                    _add(sums_b, t, nothing, gs, load(drive, t, k))
-                    _add(gdrive, t, k, gs, splat(b[start + t, n]))
-                    gs = multiply(gs, load(factors, t, nothing))
-                    gpower = multiply(gs, load(states, t, nothing))
-                    _add(gstep, t, k, gpower, rate)
-                    gd = multiply_add(gpower, load(delta, start + t, at), gd)
-                store(gstate, n, k, gs)
-                store(ga, n, at, gd)
+                    out, driven = load(gy, start + t, at), load(drive, t, k)
+                    gs1 = multiply_add(out, splat(c[start + t, n]), gs1)
+                    gs2 = multiply_add(out, splat(c[start + t, m]), gs2)
+                    _add(sums_c, t, nothing, out, load(states1, t + 1, nothing))
+                    _add(sums_c, t, LANES, out, load(states2, t + 1, nothing))
+                    _add(sums_b, t, nothing, gs1, driven)
+                    _add(sums_b, t, LANES, gs2, driven)
+                    by_drive = multiply_add(gs1, splat(b[start + t, n]), load(gdrive, t, k))
+                    by_drive = multiply_add(gs2, splat(b[start + t, m]), by_drive)
+                    store(gdrive, t, k, by_drive)
+                    gs1 = multiply(gs1, load(factors1, t, nothing))
+                    gs2 = multiply(gs2, load(factors2, t, nothing))
+                    power1 = multiply(gs1, load(states1, t, nothing))
+                    power2 = multiply(gs2, load(states2, t, nothing))
+                    by_step = multiply_add(power1, rate1, load(gstep, t, k))
+                    store(gstep, t, k, multiply_add(power2, rate2, by_step))
+                    ga1 = multiply_add(power1, load(delta, start + t, at), ga1)
+                    ga2 = multiply_add(power2, load(delta, start + t, at), ga2)
+                store(gstate, n, k, gs1)
+                store(gstate, m, k, gs2)
+                store(ga, n, at, ga1)
+                store(ga, m, at, ga2)
             for t in range(count):
                 gb[start + t, n] = total(load(sums_b, t, nothing))
+                gb[start + t, m] = total(load(sums_b, t, LANES))
                 gc[start + t, n] = total(load(sums_c, t, nothing))
+                gc[start + t, m] = total(load(sums_c, t, LANES))
         for k in range(0, width, LANES):
             at = first + k
             for t in range(count):
-                gd = load(gdrive, t, k)
-                store(gu, start + t, at, multiply(gd, load(delta, start + t, at)))
+                gd, before = load(gdrive, t, k), load(gu, start + t, at)
+                store(
+                    gu, start + t, at, multiply_add(gd, load(delta, start + t, at), before)
+                )
                 by_power = multiply(load(gstep, t, k), splat(_LN2))
                 by_drive = multiply_add(gd, load(u, start + t, at), by_power)
                 store(gdelta, start + t, at, by_drive)

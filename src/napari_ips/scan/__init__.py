@@ -9,6 +9,14 @@ from napari_ips.scan.dispatch import (
     fuses_blocks,
     infers_on_cpu,
     selective_scan,
+    trains_on_cpu,
 )
 
-__all__ = ["backends", "choose_backend", "fuses_blocks", "infers_on_cpu", "selective_scan"]
+__all__ = [
+    "backends",
+    "choose_backend",
+    "fuses_blocks",
+    "infers_on_cpu",
+    "selective_scan",
+    "trains_on_cpu",
+]

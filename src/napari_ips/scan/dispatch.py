@@ -78,7 +78,19 @@ def fuses_blocks(tokens: Tensor, backend: str = "auto") -> bool:
 
     That is in float32 also where autocast would have used less.
     """
-    if tokens.device.type != "cpu" or torch.is_grad_enabled():
+    return not torch.is_grad_enabled() and _by_numba(tokens, backend)
+
+
+def trains_on_cpu(tokens: Tensor, backend: str = "auto") -> bool:
+    """Return whether the kernels of the CPU compute a Mamba layer and its gradients.
+
+    That is in float32, but for the outer projections under autocast.
+    """
+    return torch.is_grad_enabled() and _by_numba(tokens, backend)
+
+
+def _by_numba(tokens: Tensor, backend: str) -> bool:
+    if tokens.device.type != "cpu":
         return False
     if tokens.dtype != torch.float32 and not torch.is_autocast_enabled("cpu"):
         return False

@@ -7,24 +7,26 @@ spins while the other works: on a busy machine that cost a factor of ten.
 
 from __future__ import annotations
 
-import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from napari_ips.kernels.lanes import LANES
-from napari_ips.kernels.recurrence import CHUNK, backward, forward
+from napari_ips.kernels.recurrence import backward, forward
 from napari_ips.scan.common import scan_with
+from napari_ips.scan.streams import (
+    Floats,
+    decay_of,
+    paired,
+    room_for_states,
+    tasks_of,
+    tensor,
+    whole,
+)
 from napari_ips.scan.threads import share_out
 
-_BLOCK = 2 * LANES  # the fewest channels of a task
-
-Floats = NDArray[np.float32]
 # u, delta, A / log(2), B, C
 Streams = tuple[Floats, Floats, Floats, Floats, Floats]
 
@@ -32,27 +34,6 @@ Streams = tuple[Floats, Floats, Floats, Floats, Floats]
 def unavailable() -> str | None:
     """Return why this backend cannot be used, or None when it can."""
     return None
-
-
-class _Task(NamedTuple):
-    """Columns of a sample, and which part of all they are."""
-
-    sample: int
-    part: int
-    columns: tuple[int, int]
-
-
-def _tasks(batch: int, channels: int) -> list[_Task]:
-    """Share out samples; and blocks of channels, where there are too few samples."""
-    if batch * channels == 0:
-        return []
-    parts = min(-(-torch.get_num_threads() // batch), max(1, channels // _BLOCK))
-    width = -(-channels // (parts * LANES)) * LANES
-    return [
-        _Task(sample, part, (start, min(start + width, channels)))
-        for sample in range(batch)
-        for part, start in enumerate(range(0, channels, width))
-    ]
 
 
 class _Scan(torch.autograd.Function):
@@ -63,10 +44,10 @@ class _Scan(torch.autograd.Function):
         u, delta, A, B, C = inputs
         streams = _streams(u, delta, A, B, C)
         batch, length, channels = streams[0].shape
-        chunks = -(-length // CHUNK) if any(ctx.needs_input_grad) else 0
-        saved = np.empty((batch, chunks * A.shape[1], channels), np.float32)
+        kept = length if any(ctx.needs_input_grad) else 0
+        saved = room_for_states(batch, kept, len(streams[2]), channels)
         y = np.empty_like(streams[0])
-        tasks = _tasks(batch, channels)
+        tasks = tasks_of(batch, channels)
 
         def work(number: int) -> None:
             i, _, columns = tasks[number]
@@ -83,8 +64,8 @@ class _Scan(torch.autograd.Function):
         u, delta, A, B, C = ctx.saved_tensors
         streams = _streams(u, delta, A, B, C)
         batch, _, channels = streams[0].shape
-        tasks = _tasks(batch, channels)
-        gu, gdelta = np.empty_like(streams[0]), np.empty_like(streams[1])
+        tasks = tasks_of(batch, channels)
+        gu, gdelta = np.zeros_like(streams[0]), np.empty_like(streams[1])
         ga = np.zeros((batch, *streams[2].shape), np.float32)
         parts = 1 + max((task.part for task in tasks), default=0)
         gb = np.zeros((parts, *streams[3].shape), np.float32)
@@ -101,7 +82,7 @@ class _Scan(torch.autograd.Function):
         return (
             _channels(gu, d),
             _channels(gdelta, d),
-            torch.from_numpy(ga.sum(0)).T[:d],
+            tensor(ga.sum(0), d).T[:, : A.shape[1]],
             _channels(gb.sum(0), B.shape[1]),
             _channels(gc.sum(0), C.shape[1]),
         )
@@ -114,34 +95,17 @@ def _of_sample(streams: Streams, sample: int) -> Streams:
 
 def _streams(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Streams:
     """Arrange the inputs for the kernels."""
-    decay = _array(_whole(A.T / math.log(2)))
-    return _padded(u), _padded(delta), decay, _tokens(B), _tokens(C)
+    b, c = paired(B.transpose(1, 2)), paired(C.transpose(1, 2))
+    return _padded(u), _padded(delta), decay_of(A), b, c
 
 
-def _whole(tensor: Tensor) -> Tensor:
-    """Pad the last axis with zeros to whole vectors."""
-    missing = -tensor.shape[-1] % LANES
-    return F.pad(tensor, (0, missing)) if missing else tensor
-
-
-def _array(tensor: Tensor) -> Floats:
-    array: Floats = tensor.detach().contiguous().numpy()
-    return array
-
-
-def _tokens(tensor: Tensor) -> Floats:
-    """(batch, channels, L) as a contiguous (batch, L, channels) array."""
-    return _array(tensor.transpose(1, 2))
-
-
-def _padded(tensor: Tensor) -> Floats:
-    """Arrange a stream as `_tokens` does, in whole vectors."""
-    return _array(_whole(tensor.transpose(1, 2)))
+def _padded(stream: Tensor) -> Floats:
+    return whole(stream.transpose(1, 2))
 
 
 def _channels(tokens: Floats, channels: int) -> Tensor:
     """(batch, L, channels and more) as (batch, channels, L)."""
-    return torch.from_numpy(tokens).transpose(1, 2)[:, :channels]
+    return tensor(tokens, channels).transpose(1, 2)
 
 
 def recurrence(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
