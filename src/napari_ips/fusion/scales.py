@@ -36,6 +36,8 @@ _COARSE_HALO = 48
 _COARSE_FROM = 8
 # Sigmas at which a Gaussian is cut off.
 TRUNCATE = 3.0
+# Pixels that a part of its matrix makes: few, so that it holds few zeros.
+_BAND = 48
 
 
 @dataclass(frozen=True)
@@ -140,16 +142,29 @@ def downscale(images: Tensor) -> Tensor:
 def smooth(images: Tensor, sigma: float) -> Tensor:
     """Filter (n, H, W) with a Gaussian, mirrored at the border.
 
-    As two products with banded matrices, which every device multiplies at its full
+    As products with parts of a banded matrix, which every device multiplies at its full
     speed; a convolution of a single channel is slow on the CPU.
     """
-    rows, columns = (_gaussian_matrix(n, sigma).to(images.device) for n in images.shape[1:])
-    return rows @ images @ columns.T
+    height, width = images.shape[1:]
+    rows = [m.to(images.device) @ images[:, k] for m, k in _gaussian(height, sigma)]
+    images = torch.cat(rows, dim=1)
+    columns = [images[..., k] @ m.to(images.device).T for m, k in _gaussian(width, sigma)]
+    return torch.cat(columns, dim=2)
 
 
 @lru_cache(maxsize=64)
-def _gaussian_matrix(length: int, sigma: float) -> Tensor:
-    """Return the (length, length) matrix that filters a column of that length."""
+def _gaussian(length: int, sigma: float) -> list[tuple[Tensor, slice]]:
+    """Return parts of the matrix that filters a column of that length.
+
+    Each makes the next few pixels, of those in the slice.
+    """
     identity = np.eye(length, dtype=np.float32)
     matrix = gaussian_filter1d(identity, sigma, axis=0, mode="mirror", truncate=TRUNCATE)
-    return torch.from_numpy(matrix)
+    reach = math.ceil(TRUNCATE * sigma)
+    parts = []
+    for start in range(0, length, _BAND):
+        stop = min(start + _BAND, length)
+        seen = slice(max(0, start - reach), min(stop + reach, length))
+        part = np.ascontiguousarray(matrix[start:stop, seen])
+        parts.append((torch.from_numpy(part), seen))
+    return parts
