@@ -17,7 +17,7 @@ from napari_ips.fusion.scales import smooth
 from napari_ips.simulation import demo_image
 from napari_ips.training.checkpoint import TrainingState
 from napari_ips.training.images import load_images
-from napari_ips.training.loop import with_noise
+from napari_ips.training.loop import settled
 from napari_ips.training.step import take_step
 from napari_ips.weights import load_weights
 from napari_ips.winograd import fits, join
@@ -116,8 +116,8 @@ def test_training_step(benchmark):
     )
     pool = load_images(config, [("tissue", demo_image())])
     state = TrainingState.begin(config, cpu)
-    config = with_noise(config, state, pool)
-    # Each takes about a second.
+    config = settled(config, state, pool, cpu)
+    # Each takes about half a second.
     point = benchmark.pedantic(
         take_step, (state, pool, config, cpu), rounds=5, warmup_rounds=1
     )

@@ -183,6 +183,15 @@ def test_training_in_bfloat16_differs_little_and_writes_float32(folder, tmp_path
     assert {tensor.dtype for tensor in tensors.values()} == {torch.float32}
 
 
+@pytest.mark.parametrize(("why", "taken"), [("", "bfloat16"), ("too old", "float32")])
+def test_automatic_precision_is_that_of_the_processor(folder, monkeypatch, why, taken):
+    monkeypatch.setattr(loop, "why_no_bfloat16", lambda device: why)
+    config = settings(folder, precision="auto")
+    trained(config)
+    card = read_card(config.output)
+    assert json.loads(card["settings"])["precision"] == taken
+
+
 def test_noise_is_measured_once_and_told_in_the_card(folder, monkeypatch, tmp_path):
     config = settings(folder, noise="measured")
     given = settings(folder, noise=0.07, output=tmp_path / "given.safetensors")

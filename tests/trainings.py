@@ -39,6 +39,8 @@ def settings(folder: Path, **values) -> TrainConfig:
         "validation_interval": 3,
         "checkpoint_seconds": 0,
         "device": "cpu",
+        # What "auto" takes depends on the processor.
+        "precision": "float32",
     }
     return TrainConfig.from_preset(
         values.pop("preset", "microscopy"), **(defaults | values)

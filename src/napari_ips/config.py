@@ -276,8 +276,10 @@ class TrainConfig(Config):
         60.0, ge=0, description="time between checkpoints; 0: after every step"
     )
     seed: int = Field(0, ge=0, description="of everything random")
-    precision: Literal["float32", "bfloat16"] = Field(
-        "float32", description="of the network's matrix products"
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="of the network's matrix products; auto: bfloat16 on a CPU that "
+        "multiplies it itself",
     )
     device: Device = "auto"
     backend: ScanBackend = "auto"
@@ -327,6 +329,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "gradient_clip": 0.0,
         "ema_decay": 0.0,
         "decision_loss": 0.0,
+        "precision": "float32",
         "low_pass": ("mean",),
         "kernel_range": (3, 31),
         "mask_ratio": 0.5,

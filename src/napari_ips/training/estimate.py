@@ -18,7 +18,7 @@ from napari_ips.device import choose_device
 from napari_ips.errors import Stopped
 from napari_ips.training.checkpoint import Figures, TrainingState, with_start
 from napari_ips.training.images import ImagePool, load_images
-from napari_ips.training.loop import with_noise
+from napari_ips.training.loop import settled
 from napari_ips.training.reading import Page
 from napari_ips.training.step import take_step
 from napari_ips.training.validation import split_pool, validate, validation_batches
@@ -97,7 +97,7 @@ def estimate_run(
     with _peak_memory(device) as peak:
         state = TrainingState.begin(config, device)
         pool = load_images(config, pages, stop=stop)
-        trial = with_noise(config, state, pool)
+        trial = settled(config, state, pool, device)
         # Where a run is short, its learning rate would fall within the trial.
         trial = trial.model_copy(update={"iterations": 10**9, "minutes": None})
         measuring = _try_measuring(trial, state, pool, device, stop)

@@ -8,11 +8,12 @@ import math
 import threading
 import time
 from collections.abc import Generator
+from typing import Any
 
 import torch
 
 from napari_ips.config import TrainConfig
-from napari_ips.device import choose_device
+from napari_ips.device import choose_device, why_no_bfloat16
 from napari_ips.errors import IPSError
 from napari_ips.events import (
     CheckpointFailed,
@@ -115,7 +116,7 @@ def _train(
     if not resume:
         with plainly_written(config.output):
             checkpoint_path(config.output).unlink(missing_ok=True)
-    config = with_noise(config, state, pool)
+    config = settled(config, state, pool, device)
     try:
         reason = yield from _steps(config, state, pool, device, finish)
     except GeneratorExit:
@@ -161,16 +162,22 @@ def _check_output(config: TrainConfig, resume: bool, overwrite: bool) -> None:
         )
 
 
-def with_noise(config: TrainConfig, state: TrainingState, pool: ImagePool) -> TrainConfig:
-    """Put the noise of the images into settings that ask for it.
+def settled(
+    config: TrainConfig, state: TrainingState, pool: ImagePool, device: torch.device
+) -> TrainConfig:
+    """Put the noise of the images and the precision of the device into settings.
 
-    It is measured once in a run, for the images may have changed when it is resumed.
+    The noise is measured once in a run, for the images may have changed when it is resumed.
     """
-    if config.noise != "measured":
-        return config
-    if state.noise is None:
-        state.noise = measured_noise(pool)
-    return config.model_copy(update={"noise": state.noise})
+    found: dict[str, Any] = {}
+    if config.noise == "measured":
+        state.noise = measured_noise(pool) if state.noise is None else state.noise
+        found["noise"] = state.noise
+    if config.precision == "auto":
+        # On a GPU it was never measured.
+        half = device.type == "cpu" and not why_no_bfloat16(device)
+        found["precision"] = "bfloat16" if half else "float32"
+    return config.model_copy(update=found)
 
 
 def _steps(

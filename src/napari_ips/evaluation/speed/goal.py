@@ -19,7 +19,7 @@ from napari_ips.fusion import fuse_pair
 from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.training.checkpoint import TrainingState
 from napari_ips.training.images import load_images
-from napari_ips.training.loop import with_noise
+from napari_ips.training.loop import settled
 from napari_ips.training.step import take_step
 from napari_ips.weights import save_weights
 
@@ -114,7 +114,7 @@ def train_to_goal(
         raise ValueError("the settings need a length in minutes")
     pool = load_images(config)
     state = TrainingState.begin(config, device)
-    config = with_noise(config, state, pool)
+    config = settled(config, state, pool, device)
     found: list[Measurement] = []
     longest, due, reached = 60.0 * minutes, interval, None
     while reached is None and state.seconds < longest:

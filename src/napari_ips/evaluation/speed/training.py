@@ -11,20 +11,18 @@ from time import perf_counter
 import torch
 
 from napari_ips.config import TrainConfig
-from napari_ips.device import choose_device
+from napari_ips.device import choose_device, why_no_bfloat16
 from napari_ips.errors import IPSError
 from napari_ips.evaluation.speed.rounds import Rounds, in_turn, median_or_none
 from napari_ips.events import ProgressCallback
 from napari_ips.simulation import demo_image
 from napari_ips.training.checkpoint import TrainingState
 from napari_ips.training.images import ImagePool, load_images
-from napari_ips.training.loop import with_noise
+from napari_ips.training.loop import settled
 from napari_ips.training.step import take_step
 
 ROUNDS = Rounds(40, seconds=20.0)
 _IMAGES = ("tissue", "gravel", "coins")
-# What a CPU calls it that multiplies bfloat16 itself: of Intel and AMD, and of ARM.
-_BFLOAT16 = ("avx512bf16", "amx-bf16", "bf16")
 
 
 @dataclass(frozen=True)
@@ -85,7 +83,7 @@ def measure_training(
     for precision in ("float32",) if why else ("float32", "bfloat16"):
         given = config.model_copy(update={"precision": precision})
         state = TrainingState.begin(given, chosen)
-        step = partial(_step, state, pool, with_noise(given, state, pool), chosen)
+        step = partial(_step, state, pool, settled(given, state, pool, chosen), chosen)
         step()  # compiles
         steps[precision] = step
     runs = in_turn(steps, rounds, "training", callback)
@@ -94,20 +92,6 @@ def measure_training(
         _row(name, runs[name], plain) if name in runs else TrainingRow(name, why=why)
         for name in ("float32", "bfloat16")
     ]
-
-
-def why_no_bfloat16(device: torch.device) -> str:
-    """Say why bfloat16 is of no use on a device; nothing if it is."""
-    if device.type == "cuda":
-        known = torch.cuda.is_bf16_supported(including_emulation=False)
-        return "" if known else "the GPU does not multiply bfloat16"
-    if device.type == "cpu":
-        from llvmlite import binding
-
-        features = binding.get_host_cpu_features()
-        known = any(features.get(name) for name in _BFLOAT16)
-        return "" if known else "the CPU does not multiply bfloat16"
-    return f"it is not measured on {device.type}"
 
 
 def _step(
