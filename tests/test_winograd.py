@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from napari_ips import winograd
+from napari_ips.network import CrossImageFusionNetwork
 
 
 def layers(channels: int, blocks: int) -> tuple[list[nn.Conv2d], nn.Conv2d]:
@@ -87,3 +90,47 @@ def test_samples_of_a_batch_do_not_mix_on_several_threads():
 def test_channels_that_fill_no_vectors_do_not_fit():
     assert winograd.fits(32)
     assert not winograd.fits(6)
+
+
+def gradients_by(convolve, image, conv):
+    """What a convolution makes of an image, and the gradients of a sum of its squares."""
+    out = convolve(image, conv)
+    return [out, *torch.autograd.grad((out**2).sum(), [image, *conv.parameters()])]
+
+
+@given(
+    st.integers(1, 2),
+    st.integers(1, 12),
+    st.integers(1, 110),
+    st.sampled_from([(16, 16), (48, 48), (96, 48), (16, 64)]),
+)
+def test_one_convolution_and_its_gradients_of_any_size(batch, height, width, channels):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(*channels, 3, padding=1)
+    image = torch.randn(batch, channels[0], height, width, requires_grad=True)
+    got = gradients_by(winograd.convolve, image, conv)
+    double = image.detach().double().requires_grad_()
+    expected = gradients_by(lambda x, c: c(x), double, copy.deepcopy(conv).double())
+    for values, exact in zip(got, expected, strict=True):
+        assert values.shape == exact.shape
+        limit = 5e-6 * exact.detach().abs().max().clamp(min=1.0)
+        assert (values - exact).detach().abs().max() < limit
+
+
+def test_only_training_in_float32_convolves_so(monkeypatch):
+    taken = []
+    convolve = winograd.convolve
+    monkeypatch.setattr(
+        winograd, "convolve", lambda x, conv: taken.append(x.dtype) or convolve(x, conv)
+    )
+    network = CrossImageFusionNetwork(width=16, mamba_blocks=1)
+    sources = torch.rand(2, 1, 1, 16, 16)
+    network(*sources)
+    # Two in each of four residual blocks, and the one that joins the branches.
+    assert taken == [torch.float32] * 9
+    with torch.autocast("cpu", torch.bfloat16):
+        network(*sources)
+    with torch.no_grad():
+        network(*sources)
+    network.double()(*sources.double())
+    assert len(taken) == 9

@@ -17,7 +17,7 @@ from pathlib import Path
 import platformdirs
 
 # Modules of `napari_ips.kernels`, and the functions in them that are compiled.
-KERNELS = {"mamba_block": "mamba_block", "winograd": "convolve"}
+KERNELS = {"mamba_block": "mamba_block", "winograd": "join"}
 # A process that takes longer than this has no core for itself, seconds.
 _PATIENCE = 10.0
 

@@ -1,4 +1,4 @@
-"""Convolutions 3 x 3 by Winograd's method, through several layers row by row.
+"""Convolutions 3 x 3 by Winograd's method: one, or several layers row by row.
 
 Four neighbouring pixels take 16 products for each pair of channels, where convolving
 takes 36: of sums and differences of inputs, and such of weights. See Lavin and Gray,
@@ -42,12 +42,12 @@ Floats = NDArray[np.float32]
 
 
 class Scratch(NamedTuple):
-    """What the kernel keeps between its steps, for c channels."""
+    """What a kernel keeps between its steps, for images of c and results of d channels."""
 
     patch: Floats  # (4 * (2 * QUADS + 2), c): 4 rows of pixels
     spread: Floats  # (16 * QUADS, c): what the matrices multiply
-    products: Floats  # (16 * QUADS, c)
-    result: Floats  # (2 * 2 * QUADS, c): 2 rows of pixels
+    products: Floats  # (16 * QUADS, d)
+    result: Floats  # (2 * 2 * QUADS, d): 2 rows of pixels
     rings: Floats  # (convolutions, _RING * W, c): the last rows between convolutions
 
 
@@ -107,7 +107,7 @@ def _multiply(x, count, matrices, accumulate, out):
     channels = x.shape[1]
     for p in range(16):
         for t in range(p * QUADS, p * QUADS + count, ROWS):
-            for n in range(0, channels, COLUMNS * LANES):
+            for n in range(0, out.shape[1], COLUMNS * LANES):
                 tile = load_tile(out, t, n) if accumulate else zero_tile()
                 for k in range(channels):
                     tile = add_product(tile, x, t, k, matrices, p * channels + k, n)
@@ -169,7 +169,7 @@ def _add_products(x, ring, row, column, count, size, matrices, accumulate, scrat
 
 
 @nb.njit(nogil=True, cache=True)
-def convolve(features, others, size, matrices, biases, scratch, out):
+def join(features, others, size, matrices, biases, scratch, out):
     """Residual blocks on the features, and the convolution that joins the others.
 
     Every convolution is two rows behind the one before it; an odd one ends a block.
@@ -205,13 +205,33 @@ def convolve(features, others, size, matrices, biases, scratch, out):
                     _finish(result, first, pixels, biases[s], start, at, ends, target, to)
 
 
+@nb.njit(nogil=True, cache=True)
+def convolve(image, size, matrices, bias, scratch, out):
+    """Convolve one image (H * W, c) to (H * W, d)."""
+    height, width = size
+    result = scratch.result
+    for row in range(0, height, 2):
+        for column in range(0, width, 2 * QUADS):
+            count = min(QUADS, (width - column + 1) // 2)
+            _add_products(
+                image, height, row, column, count, size, matrices, _REPLACE, scratch
+            )
+            _transform_back(scratch.products, count, result)
+            for i in range(min(2, height - row)):
+                for j in range(min(2 * QUADS, width - column)):
+                    at = (row + i) * width + column + j
+                    for k in range(0, out.shape[1], LANES):
+                        value = load(result, 2 * QUADS * i + j, k)
+                        store(out, at, k, add(value, load(bias, 0, k)))
+
+
 def fits(channels: int) -> bool:
-    """Return whether the kernel can compute convolutions of so many channels."""
+    """Return whether the kernels can compute convolutions of so many channels."""
     return channels % (COLUMNS * LANES) == 0
 
 
-def make_scratch(convolutions: int, width: int, c: int) -> Scratch:
-    """Make room for images of ``width`` pixels and c channels."""
+def make_scratch(convolutions: int, width: int, c: int, d: int) -> Scratch:
+    """Make room for images of ``width`` pixels; of rows for so many convolutions."""
 
     def zeros(*shape: int) -> Floats:
         return np.zeros(shape, np.float32)
@@ -219,15 +239,15 @@ def make_scratch(convolutions: int, width: int, c: int) -> Scratch:
     return Scratch(
         patch=zeros(4 * (2 * QUADS + 2), c),
         spread=zeros(16 * QUADS, c),
-        products=zeros(16 * QUADS, c),
-        result=zeros(4 * QUADS, c),
+        products=zeros(16 * QUADS, d),
+        result=zeros(4 * QUADS, d),
         rings=zeros(max(1, convolutions), _RING * width, c),
     )
 
 
 def compile_now() -> None:
-    """Convolve an image of one pixel, for which numba compiles the kernel or finds it."""
+    """Join images of one pixel, for which numba compiles the kernel or finds it."""
     c = COLUMNS * LANES
     image, biases = np.zeros((1, c), np.float32), np.zeros((1, 1, c), np.float32)
     matrices = np.zeros((2, 16 * c, c), np.float32)
-    convolve(image, image, (1, 1), matrices, biases, make_scratch(0, 1, c), image.copy())
+    join(image, image, (1, 1), matrices, biases, make_scratch(0, 1, c, c), image.copy())

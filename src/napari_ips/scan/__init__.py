@@ -7,8 +7,8 @@ from napari_ips.scan.dispatch import (
     backends,
     choose_backend,
     fuses_blocks,
-    infers_on_cpu,
     selective_scan,
+    takes_float32_on_cpu,
     trains_on_cpu,
 )
 
@@ -16,7 +16,7 @@ __all__ = [
     "backends",
     "choose_backend",
     "fuses_blocks",
-    "infers_on_cpu",
     "selective_scan",
+    "takes_float32_on_cpu",
     "trains_on_cpu",
 ]

@@ -63,12 +63,11 @@ def choose_backend(
     raise AssertionError("unreachable: chunked is always usable")
 
 
-def infers_on_cpu(tensor: Tensor) -> bool:
-    """Return whether the kernels that only infer, in float32 on the CPU, can be used."""
+def takes_float32_on_cpu(tensor: Tensor) -> bool:
+    """Return whether the kernels in float32 on the CPU are for this tensor."""
     return (
         tensor.device.type == "cpu"
         and tensor.dtype == torch.float32
-        and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
     )
 
