@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_ips import CrossImageFusionNetwork, IPSError, NetworkConfig
-from napari_ips.network import Mamba
+from napari_ips.mamba import Mamba
 from napari_ips.weights import load_weights
 
 SMALL = {"width": 4, "local_blocks": 1, "mamba_blocks": 2, "d_state": 4}
@@ -207,3 +207,16 @@ def test_squares_of_pixels_are_decided_pixel_by_pixel():
     net = CrossImageFusionNetwork(width=4, local_blocks=1, mamba_blocks=1)
     odds = net(*torch.rand(2, 1, 1, 8, 8).unbind())[0, 0]
     assert len(torch.unique(odds)) > 32
+
+
+@pytest.mark.parametrize("width", [8, 24])
+def test_features_keep_their_size_at_the_start(width):
+    torch.manual_seed(0)
+    net = CrossImageFusionNetwork(width=width)
+    seen = []
+    for layer in (net.encoder[0], net.encoder, net.local_branch):
+        layer.register_forward_hook(lambda layer, given, out: seen.append(out.detach()))
+    net(*torch.randn(2, 1, 1, 64, 64))
+    sizes = [float(values.std()) for values in seen]
+    assert len(sizes) == 3
+    assert all(0.5 < size < 2.0 for size in sizes), sizes

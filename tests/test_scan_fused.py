@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_ips.config import NetworkConfig
-from napari_ips.network import MambaBlock
+from napari_ips.mamba import MambaBlock
 from napari_ips.scan import fuses_blocks
 
 PARAMETERS = st.fixed_dictionaries(

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_ips.network import CrossImageFusionNetwork, Mamba
+from napari_ips.mamba import Mamba
+from napari_ips.network import CrossImageFusionNetwork
 from napari_ips.scan import inner_cpu, trains_on_cpu
 
 LAYERS = st.fixed_dictionaries(
