@@ -1,5 +1,6 @@
 """The kernels that are compiled ahead, in processes of their own."""
 
+import os
 import subprocess
 import sys
 
@@ -40,10 +41,34 @@ def test_what_is_not_compiled_is_compiled_and_then_found(started):
     assert len(started) == 2
 
 
-def test_kernels_are_compiled_without_loading_pytorch():
-    imports = (
-        "import sys; import napari_ips.kernels.winograd, napari_ips.kernels.mamba_block"
+def test_those_of_the_training_are_compiled_as_well(started):
+    ahead.compile_ahead("cpu", training=True)
+    modules = ["mamba_block", "winograd", "recurrence", "elementwise"]
+    assert [command[-1] for command in started] == modules
+    assert [process.wait() for process in map(POPEN, started)] == [0] * 4
+    ahead.compile_ahead("cpu", training=True)
+    assert len(started) == 4
+
+
+def test_what_is_compiled_ahead_is_what_a_training_calls(tmp_path):
+    step = (
+        "import torch; from napari_ips.mamba import Mamba;"
+        "Mamba(8)(torch.rand(1, 9, 8)).sum().backward();"
+        "from napari_ips.kernels import elementwise as e, recurrence as r;"
+        "kernels = [e.convolve, e.convolve_backward, e.step_sizes, e.step_sizes_backward,"
+        "           e.gate, e.gate_backward, r.forward, r.backward];"
+        "assert all(k.stats.cache_hits for k in kernels), [k.stats for k in kernels]"
     )
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    for module in ahead.TRAINING:
+        command = [sys.executable, "-m", "napari_ips.ahead", module]
+        subprocess.run(command, env=environment, check=True)
+    subprocess.run([sys.executable, "-c", step], env=environment, check=True)
+
+
+def test_kernels_are_compiled_without_loading_pytorch():
+    modules = ", ".join(f"napari_ips.kernels.{m}" for m in ahead.KERNELS | ahead.TRAINING)
+    imports = f"import sys; import {modules}"
     told = [sys.executable, "-c", f"{imports}; sys.exit('torch' in sys.modules)"]
     assert POPEN(told).wait() == 0
 

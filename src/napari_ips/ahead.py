@@ -1,7 +1,8 @@
 """Compile kernels ahead of their first use, each in a process of its own.
 
 The first fusion on a machine would wait for numba to compile one after the other; so they
-are compiled while the program loads: ``python -m napari_ips.ahead winograd``.
+are compiled while the program loads: ``python -m napari_ips.ahead winograd``. And those of
+the training while it reads its images.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from pathlib import Path
 
 import platformdirs
 
-# Modules of `napari_ips.kernels`, and the functions in them that are compiled.
+# Modules of `napari_ips.kernels`, and the functions in them that are compiled last.
 KERNELS = {"mamba_block": "mamba_block", "winograd": "join"}
+TRAINING = {"recurrence": "backward", "elementwise": "gate_backward"}
 # A process that takes longer than this has no core for itself, seconds.
 _PATIENCE = 10.0
 
 _processes: list[subprocess.Popen[bytes]] = []
 
 
-def compile_ahead(device: str = "auto") -> None:
+def compile_ahead(device: str = "auto", training: bool = False) -> None:
     """Start compiling what numba has not compiled before.
 
     Nothing is lost where that fails.
@@ -32,11 +34,13 @@ def compile_ahead(device: str = "auto") -> None:
     Parameters
     ----------
     device : str
-        Of the settings of a fusion; the kernels are for the CPU.
+        Of the settings; the kernels are for the CPU.
+    training : bool
+        Whether the kernels of the training are needed as well.
     """
     if device not in ("auto", "cpu") or (os.cpu_count() or 1) < 2:
         return
-    for module, function in KERNELS.items():
+    for module, function in (KERNELS | TRAINING if training else KERNELS).items():
         if not any(_compiled(module, function)):
             with suppress(OSError):
                 _processes.append(_start(module))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numba as nb
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_ips.kernels.lanes import (
     LANES,
@@ -132,3 +133,19 @@ def gate_backward(y, u, skip, xz, columns, gout, gy, gu, gskip, gxz):
             store(gu, t, k, multiply(g, d))
             summed = multiply_add(g, given, summed)
         store(gskip, 0, k, summed)
+
+
+def compile_now() -> None:
+    """Take no token, for which numba compiles the kernels or finds them."""
+
+    def zeros(rows: int, columns: int) -> NDArray[np.float32]:
+        return np.zeros((rows, columns), np.float32)
+
+    xz, x, low = zeros(0, 2 * LANES), zeros(0, LANES), zeros(0, 1)
+    weight, columns = zeros(2, LANES), (0, LANES)
+    convolve(xz, weight, columns, x)
+    convolve_backward(xz, weight, columns, x, xz, weight)
+    step_sizes(low, weight, columns, x)
+    step_sizes_backward(low, weight, columns, x, low, weight)
+    gate(x, x, weight, xz, columns, x)
+    gate_backward(x, x, weight, xz, columns, x, x, x, weight, xz)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.amp import custom_bwd, custom_fwd
 from torch.autograd.function import once_differentiable
 
+from napari_ips import ahead
 from napari_ips.kernels import elementwise as kernels
 from napari_ips.kernels import recurrence
 from napari_ips.scan.streams import (
@@ -59,6 +60,7 @@ def mamba_inner(
     -------
     Tensor of float32, shape (batch, L, d)
     """
+    ahead.wait_for_it()
     taps = torch.cat([conv1d[0][:, 0].T, conv1d[1][None]])
     step = torch.cat([dt_proj[0].T, dt_proj[1][None]])
     out: Tensor = _Inner.apply(xz, taps, x_proj, step, A, D)  # type: ignore[no-untyped-call]

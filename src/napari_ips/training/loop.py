@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from napari_ips.ahead import compile_ahead
 from napari_ips.config import TrainConfig
 from napari_ips.device import choose_device, why_no_bfloat16
 from napari_ips.errors import IPSError
@@ -105,6 +106,7 @@ def _train(
         with plainly_written(path):
             remove_leftovers(path)
     device = choose_device(config.device)
+    compile_ahead(device.type, training=True)
     state = (
         TrainingState.load(config, device)
         if resume
