@@ -3,10 +3,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib.metadata import distribution
+from importlib.resources import files
+from typing import get_args
 
 import pytest
+import yaml
 
 import napari_ips
+from napari_ips import FuseConfig, TrainConfig
 
 HEAVY = ("torch", "numba", "napari", "skimage", "scipy", "numpy", "pydantic", "zarr")
 
@@ -73,3 +77,18 @@ def test_installed_manifest_is_valid_and_every_command_exists():
     assert len(samples) == 3
     assert len(writers) == 2
     assert samples | writers | widgets <= commands
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"), [("fusing", FuseConfig), ("training", TrainConfig)]
+)
+def test_what_the_plugin_remembers_are_values_of_the_settings(kind, config):
+    manifest = yaml.safe_load((files("napari_ips") / "napari.yaml").read_text())
+    remembered = manifest["contributions"]["configurations"][kind]["properties"]
+    fields = {name: config.model_fields.get(name) for name in remembered}
+    choices = {n: get_args(f.annotation) for n, f in fields.items() if f}
+    told = {n: remembered[n]["enum"] for n in choices if "enum" in remembered[n]}
+    assert choices["precision"]
+    for name in (name for name in told if choices[name]):
+        assert [str(value) for value in told[name]] == [str(c) for c in choices[name]]
+        assert remembered[name]["default"] == fields[name].default
