@@ -6,7 +6,6 @@ scan and gate as one step for PyTorch's gradients. It is for training; `fused_cp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,18 +18,17 @@ from napari_ips import ahead
 from napari_ips.kernels import elementwise as kernels
 from napari_ips.kernels import recurrence
 from napari_ips.scan.streams import (
+    Columns,
     Floats,
     array,
     decay_of,
+    for_columns,
     paired,
+    parts_of,
     room_for_states,
-    tasks_of,
-    tensor,
+    unpadded,
     whole,
 )
-from napari_ips.scan.threads import share_out
-
-Columns = tuple[int, int]
 
 
 def mamba_inner(
@@ -113,14 +111,14 @@ class _Inner(torch.autograd.Function):
         weights = _Weights(whole(taps), whole(step), decay_of(A), whole(D[None]))
         halves = _halves(xz)
         u = _convolve(halves, weights)
-        x = tensor(u, len(D)) @ x_proj.T
+        x = unpadded(u, len(D)) @ x_proj.T
         low, b, c = torch.split(x, [len(step) - 1, A.shape[1], A.shape[1]], dim=-1)
         new = np.empty_like(u), room_for_states(*u.shape[:2], *weights.decay.shape)
         streams = _Streams(halves, array(low), paired(b), paired(c), *new)
         out = _scan(u, streams, weights)
         ctx.save_for_backward(x_proj)
         ctx.streams, ctx.weights, ctx.n = streams, weights, A.shape[1]
-        return tensor(out, len(D))
+        return unpadded(out, len(D))
 
     @staticmethod
     @once_differentiable
@@ -138,11 +136,11 @@ class _Inner(torch.autograd.Function):
         _convolve_backward(streams, weights, of)
         return (
             _joined(of.xz, d),
-            tensor(of.taps.sum(0), d),
-            gx.T @ tensor(u, d).flatten(0, 1),
-            tensor(of.step.sum(0), d),
-            tensor(of.decay.sum(0), d).T[:, :n],
-            tensor(of.skip.sum((0, 1)), d),
+            unpadded(of.taps.sum(0), d),
+            gx.T @ unpadded(u, d).flatten(0, 1),
+            unpadded(of.step.sum(0), d),
+            unpadded(of.decay.sum(0), d).T[:, :n],
+            unpadded(of.skip.sum((0, 1)), d),
         )
 
 
@@ -152,7 +150,7 @@ def _convolve(xz: Floats, weights: _Weights) -> Floats:
     def work(i: int, columns: Columns, _: int) -> None:
         kernels.convolve(xz[i], weights.taps, columns, out[i])
 
-    _share_out(out, work)
+    for_columns(out, work)
     return out
 
 
@@ -167,7 +165,7 @@ def _scan(u: Floats, streams: _Streams, weights: _Weights) -> Floats:
         recurrence.forward(u[i], delta, weights.decay, b, c, columns, y, states)
         kernels.gate(y, u[i], weights.skip, xz, columns, out[i])
 
-    _share_out(out, work)
+    for_columns(out, work)
     return out
 
 
@@ -188,7 +186,7 @@ def _scan_backward(
         stepped = (low, weights.step, columns, gdelta)
         kernels.step_sizes_backward(*stepped, of.low[part, i], of.step[i])
 
-    _share_out(gout, work)
+    for_columns(gout, work)
 
 
 def _convolve_backward(streams: _Streams, weights: _Weights, of: _Gradients) -> None:
@@ -196,24 +194,12 @@ def _convolve_backward(streams: _Streams, weights: _Weights, of: _Gradients) -> 
         given = (streams.xz[i], weights.taps, columns, of.u[i])
         kernels.convolve_backward(*given, of.xz[i], of.taps[i])
 
-    _share_out(of.u, work)
-
-
-def _share_out(tokens: Floats, work: Callable[[int, Columns, int], None]) -> None:
-    """Do ``work`` for all columns of every sample; it is told which part they are."""
-    tasks = tasks_of(len(tokens), tokens.shape[-1])
-
-    def do(number: int) -> None:
-        task = tasks[number]
-        work(task.sample, task.columns, task.part)
-
-    share_out(do, len(tasks))
+    for_columns(of.u, work)
 
 
 def _room(streams: _Streams, weights: _Weights) -> _Gradients:
     """Make room for gradients, with zeros where the kernels add to them."""
-    batch, _, channels = streams.y.shape
-    parts = 1 + max((task.part for task in tasks_of(batch, channels)), default=0)
+    batch, parts = len(streams.y), parts_of(streams.y)
 
     def zeros(number: int, like: Floats) -> Floats:
         return np.zeros((number, *like.shape), np.float32)
@@ -234,4 +220,4 @@ def _halves(xz: Tensor) -> Floats:
 
 def _joined(xz: Floats, channels: int) -> Tensor:
     """Undo `_halves`."""
-    return tensor(xz.reshape(*xz.shape[:2], 2, -1), channels).flatten(-2)
+    return unpadded(xz.reshape(*xz.shape[:2], 2, -1), channels).flatten(-2)

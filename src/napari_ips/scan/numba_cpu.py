@@ -17,15 +17,16 @@ from torch.autograd.function import once_differentiable
 from napari_ips.kernels.recurrence import backward, forward
 from napari_ips.scan.common import scan_with
 from napari_ips.scan.streams import (
+    Columns,
     Floats,
     decay_of,
+    for_columns,
     paired,
+    parts_of,
     room_for_states,
-    tasks_of,
-    tensor,
+    unpadded,
     whole,
 )
-from napari_ips.scan.threads import share_out
 
 # u, delta, A / log(2), B, C
 Streams = tuple[Floats, Floats, Floats, Floats, Floats]
@@ -47,13 +48,11 @@ class _Scan(torch.autograd.Function):
         kept = length if any(ctx.needs_input_grad) else 0
         saved = room_for_states(batch, kept, len(streams[2]), channels)
         y = np.empty_like(streams[0])
-        tasks = tasks_of(batch, channels)
 
-        def work(number: int) -> None:
-            i, _, columns = tasks[number]
+        def work(i: int, columns: Columns, _: int) -> None:
             forward(*_of_sample(streams, i), columns, y[i], saved[i])
 
-        share_out(work, len(tasks))
+        for_columns(y, work)
         ctx.save_for_backward(*inputs)
         ctx.saved_states = saved
         return _channels(y, u.shape[1])
@@ -63,26 +62,22 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
         u, delta, A, B, C = ctx.saved_tensors
         streams = _streams(u, delta, A, B, C)
-        batch, _, channels = streams[0].shape
-        tasks = tasks_of(batch, channels)
         gu, gdelta = np.zeros_like(streams[0]), np.empty_like(streams[1])
-        ga = np.zeros((batch, *streams[2].shape), np.float32)
-        parts = 1 + max((task.part for task in tasks), default=0)
-        gb = np.zeros((parts, *streams[3].shape), np.float32)
+        ga = np.zeros((len(gu), *streams[2].shape), np.float32)
+        gb = np.zeros((parts_of(gu), *streams[3].shape), np.float32)
         gc = np.zeros_like(gb)
         gy = _padded(grads[0])
 
-        def work(number: int) -> None:
-            i, part, columns = tasks[number]
+        def work(i: int, columns: Columns, part: int) -> None:
             known = (*_of_sample(streams, i), columns, ctx.saved_states[i], gy[i])
             backward(*known, gu[i], gdelta[i], ga[i], gb[part, i], gc[part, i])
 
-        share_out(work, len(tasks))
+        for_columns(gu, work)
         d = u.shape[1]
         return (
             _channels(gu, d),
             _channels(gdelta, d),
-            tensor(ga.sum(0), d).T[:, : A.shape[1]],
+            unpadded(ga.sum(0), d).T[:, : A.shape[1]],
             _channels(gb.sum(0), B.shape[1]),
             _channels(gc.sum(0), C.shape[1]),
         )
@@ -105,7 +100,7 @@ def _padded(stream: Tensor) -> Floats:
 
 def _channels(tokens: Floats, channels: int) -> Tensor:
     """(batch, L, channels and more) as (batch, channels, L)."""
-    return tensor(tokens, channels).transpose(1, 2)
+    return unpadded(tokens, channels).transpose(1, 2)
 
 
 def recurrence(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:

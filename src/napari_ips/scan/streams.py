@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -13,28 +14,47 @@ from torch import Tensor
 
 from napari_ips.kernels.lanes import LANES
 from napari_ips.kernels.recurrence import CHUNK
+from napari_ips.scan.threads import share_out
 
 _BLOCK = 2 * LANES  # the fewest channels of a task
 
 Floats = NDArray[np.float32]
 
 
-class Task(NamedTuple):
+Columns = tuple[int, int]
+
+
+class _Task(NamedTuple):
     """Columns of a sample, and which part of all they are."""
 
     sample: int
+    columns: Columns
     part: int
-    columns: tuple[int, int]
 
 
-def tasks_of(batch: int, channels: int) -> list[Task]:
+def for_columns(tokens: Floats, work: Callable[[int, Columns, int], None]) -> None:
+    """Do ``work`` for all columns (batch, L, d) of every sample, on several threads.
+
+    It is told the sample, its columns, and which of `parts_of` they are.
+    """
+    tasks = _tasks(tokens)
+    share_out(lambda number: work(*tasks[number]), len(tasks))
+
+
+def parts_of(tokens: Floats) -> int:
+    """Return into how many parts the columns are shared out."""
+    return 1 + max((task.part for task in _tasks(tokens)), default=0)
+
+
+def _tasks(tokens: Floats) -> list[_Task]:
     """Share out samples; and blocks of channels, where there are too few samples."""
+    batch, _, channels = tokens.shape
     if batch * channels == 0:
         return []
     parts = min(-(-torch.get_num_threads() // batch), max(1, channels // _BLOCK))
     width = -(-channels // (parts * LANES)) * LANES
     return [
-        Task(sample, part, (start, min(start + width, channels)))
+        _Task(sample, (start, min(start + width, channels)), part)
         for sample in range(batch)
         for part, start in enumerate(range(0, channels, width))
     ]
@@ -57,7 +77,7 @@ def array(tensor: Tensor) -> Floats:
     return values
 
 
-def tensor(values: Floats, channels: int) -> Tensor:
+def unpadded(values: Floats, channels: int) -> Tensor:
     """Return an array without what `whole` or `paired` added to it."""
     return torch.from_numpy(values)[..., :channels]
 
