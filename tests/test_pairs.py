@@ -25,7 +25,10 @@ def pool():
 
 
 def settings(**values):
-    plain = {"noise": 0.0, "jpeg": 0.0, "both_defocused": 0.0, "crop_size": 64}
+    plain = {
+        "noise": 0.0, "jpeg": 0.0, "both_defocused": 0.0, "overexposed": 0.0,
+        "crop_size": 64,
+    }  # fmt: skip
     run = {"images": (), "output": "w.safetensors", "iterations": 1, "batch_size": 8}
     return TrainConfig(**(run | plain | values))
 
@@ -51,6 +54,21 @@ def test_jpeg_changes_what_the_network_sees_and_not_what_it_learns(pool):
     assert 0.0005 < change.mean() < 0.05
     levels = after.source1 * 255
     assert torch.allclose(levels, levels.round(), atol=1e-3)
+
+
+def test_overexposed_highlights_spread_over_what_is_darker(pool):
+    """Light is blurred first and cut off then, so that it is at the limit beyond its rim."""
+    for noise in (0.0, 0.2):
+        spread = []
+        for k in range(10):
+            batch = make_batch(pool, settings(overexposed=1.0, noise=noise), k)
+            for one in range(len(batch.target)):
+                limit = batch.target[one].max()
+                sources = torch.stack([batch.source1[one], batch.source2[one]])
+                assert sources.max() <= limit
+                lost = (sources == limit) & (batch.target[one] < 0.8 * limit)
+                spread.append(bool(lost.any()))
+        assert sum(spread) > len(spread) / 10
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,7 @@ class TrainConfig(Config):
     blob_scale: tuple[float, float] = Field((2.0, 24.0), description="pixels")
     both_defocused: Fraction = Field(0.3, description="share of pairs with no sharp side")
     dark_border: Fraction = Field(0.15, description="share of blurs padded with zeros")
+    overexposed: Fraction = Field(0.2, description="share of pairs with cut highlights")
     noise: Annotated[float, Field(ge=0, le=0.5)] | Literal["measured"] = Field(
         0.03, description="largest noise, of full range; measured: from the images"
     )
@@ -336,6 +337,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "coherent": 0.0,
         "both_defocused": 0.0,
         "dark_border": 0.0,
+        "overexposed": 0.0,
         "noise": 0.0,
         "noise_grain": 0.0,
         "jpeg": 0.0,

@@ -73,6 +73,7 @@ def test_every_setting_can_be_changed_in_the_form(form):
         blob_scale=(1.5, 3.25),
         both_defocused=0.4,
         dark_border=0.6,
+        overexposed=0.35,
         noise="measured",
         noise_grain=0.7,
         jpeg=0.8,

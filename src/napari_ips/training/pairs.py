@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from io import BytesIO
@@ -70,6 +71,9 @@ def make_batch(pool: ImagePool, config: TrainConfig, iteration: int) -> PairBatc
 def _make_pair(focused: Tensor, config: TrainConfig, generator: Generator) -> PairBatch:
     if config.intensity_jitter:
         focused = _jitter(focused, generator)
+    limit = math.inf
+    if config.overexposed > 0 and _chance(config.overexposed, generator):
+        focused, limit = _overexposed(focused, generator)
     sharper, softer = _defocus(focused, config, generator)
     mask = _mask(focused.shape, config, generator)
     first, second = shuffle(sharper, softer, mask)
@@ -81,6 +85,8 @@ def _make_pair(focused: Tensor, config: TrainConfig, generator: Generator) -> Pa
         level = config.noise * _uniform(0.0, 1.0, generator) ** 2
         grain = config.noise_grain > 0 and _chance(config.noise_grain, generator)
         first, second = (_add_noise(s, level, grain, generator) for s in (first, second))
+    images = first, second, sharper, softer
+    first, second, sharper, softer = (image.clamp(max=limit) for image in images)
     if config.jpeg > 0 and _chance(config.jpeg, generator):
         quality = _LEAST_QUALITY + _below(100 - _LEAST_QUALITY, generator)
         first, second = _compressed(first, quality), _compressed(second, quality)
@@ -121,6 +127,16 @@ def _jitter(image: Tensor, generator: Generator) -> Tensor:
     offset = _uniform(0.0, max(0.0, 1.0 - contrast), generator)
     image = contrast * image + offset
     return 1.0 - image if _chance(0.25, generator) else image
+
+
+def _overexposed(image: Tensor, generator: Generator) -> tuple[Tensor, float]:
+    """Brighten the highlights, and draw the intensity at which a camera cuts them off.
+
+    Blurred first and cut off then, they spread over what is darker up to a sharp rim.
+    """
+    limit = float(image.quantile(_uniform(0.5, 0.98, generator)))
+    stretch = 2.0 ** _uniform(0.0, 3.0, generator)
+    return torch.where(image > limit, limit + stretch * (image - limit), image), limit
 
 
 def _add_noise(image: Tensor, level: float, grain: bool, generator: Generator) -> Tensor:

@@ -50,6 +50,7 @@ def validation_batches(pool: ImagePool, config: TrainConfig) -> list[PairBatch]:
             "blob_scale": (16.0, 48.0),
             "both_defocused": 0.0,
             "dark_border": 0.0,
+            "overexposed": 0.0,
             "noise": 0.01,
             "noise_grain": 0.0,
             "jpeg": 0.0,

@@ -30,6 +30,7 @@ GROUPS = {
         "blob_scale",
         "both_defocused",
         "dark_border",
+        "overexposed",
     ),
     "Noise": ("noise", "noise_grain", "jpeg", "intensity_jitter"),
     "Optimiser": (

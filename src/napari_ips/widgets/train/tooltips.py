@@ -41,6 +41,7 @@ LABELS = {
     "blob_scale": "Their size",
     "both_defocused": "Nowhere sharp",
     "dark_border": "Dark borders",
+    "overexposed": "Overexposed",
     "noise": "Largest noise",
     "noise_grain": "Grain",
     "jpeg": "JPEG",
