@@ -57,7 +57,7 @@ def test_jpeg_changes_what_the_network_sees_and_not_what_it_learns(pool):
 
 
 def test_overexposed_highlights_spread_over_what_is_darker(pool):
-    """Light is blurred first and cut off then, so that it is at the limit beyond its rim."""
+    """Light is blurred first and cut off then, so it is at the limit beyond its rim."""
     for noise in (0.0, 0.2):
         spread = []
         for k in range(10):
