@@ -39,23 +39,18 @@ def validation_batches(pool: ImagePool, config: TrainConfig) -> list[PairBatch]:
     Of the settings only the size and number of the crops matter, so that runs which share
     these can be compared.
     """
-    settings = config.model_copy(
-        update={
-            "batch_size": 1,
-            "seed": 0,
-            "low_pass": ("gaussian",),
-            "kernel_range": (5, 31),
-            "coherent": 1.0,
-            "mask_ratio": 0.5,
-            "blob_scale": (16.0, 48.0),
-            "both_defocused": 0.0,
-            "dark_border": 0.0,
-            "overexposed": 0.0,
-            "noise": 0.01,
-            "noise_grain": 0.0,
-            "jpeg": 0.0,
-            "intensity_jitter": False,
-        }
+    # The paper's pairs have nothing but blur and mask: whatever else the training adds to
+    # its own stays out.
+    settings = TrainConfig.from_preset(
+        "paper",
+        images=config.images,
+        output=config.output,
+        crop_size=config.crop_size,
+        low_pass=("gaussian",),
+        kernel_range=(5, 31),
+        coherent=1.0,
+        blob_scale=(16.0, 48.0),
+        noise=0.01,
     )
     pairs = [make_batch(pool, settings, k) for k in range(config.validation_crops)]
     return [
