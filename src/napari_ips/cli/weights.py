@@ -72,7 +72,7 @@ def show(
     json: JsonFlag = False,
 ) -> None:
     """Tell what weights were trained on, for how long, and how good they are."""
-    from napari_ips.registry import describe_card
+    from napari_ips.cards import describe_card
     from napari_ips.weights import WeightsInfo, find_weights, list_weights, read_card
 
     path = find_weights(name)
@@ -186,7 +186,7 @@ def _table(infos: list[WeightsInfo]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    from napari_ips.registry import card_facts
+    from napari_ips.cards import card_facts
 
     columns = ("Validation", "Made", "Notes")
     table = Table("name", "where", *(column.lower() for column in columns))

@@ -273,7 +273,7 @@ def _verdict(finished: TrainingFinished) -> str:
 def _verdict_of(path: Path) -> str:
     from html import escape
 
-    from napari_ips.registry import describe_card
+    from napari_ips.cards import describe_card
     from napari_ips.weights import read_card
 
     try:

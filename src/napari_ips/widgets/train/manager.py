@@ -143,7 +143,7 @@ class WeightsManager(QDialog):
         self._show()
 
     def _show(self) -> None:
-        from napari_ips.registry import describe_card
+        from napari_ips.cards import describe_card
 
         info = self.chosen
         own = info is not None and not info.bundled
