@@ -7,18 +7,20 @@ IMAGES holds sharp images of one kind. Some, evenly spread, are kept out of trai
 z-stacks with known truth are simulated from them, with and without noise. The weights to
 start from are trained further on the others for some minutes; both fuse the stacks by
 `napari-ips benchmark`, which prints the figures. The weights, the stacks and the report
-are in RESULTS. More options go to `napari-ips train`.
+are in RESULTS, where a run that was broken off goes on. More options go to
+`napari-ips train`.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from itertools import cycle
 from pathlib import Path
 
-from napari_ips import TrainConfig
+from napari_ips import IPSError, TrainConfig
 from napari_ips.io import read_image
 from napari_ips.simulation import save_simulated, simulate_stack
 from napari_ips.training.images import load_images
@@ -40,6 +42,7 @@ def main() -> None:
     parser.add_argument("--layering", choices=("opaque", "additive"), default="opaque")
     parser.add_argument("--start-from", default="default", help="weights before")
     arguments, options = parser.parse_known_args()
+    check_same(arguments, options)
     kept_out, others = split(arguments.images, arguments.keep_out)
     print(f"{len(others)} images to train on, {len(kept_out)} kept out.")
     stacks = arguments.output / "stacks"
@@ -50,13 +53,30 @@ def main() -> None:
     methods = [f"{mode}:weights={name}" for mode in ("ips", "ips-hard") for name in weights]
     for folder in sorted(stacks.iterdir()):
         report = arguments.output / f"report-{folder.name}"
-        run("benchmark", folder, "-o", report, "--methods", ",".join(methods))
+        written = "-o", report, "--overwrite"
+        run("benchmark", folder, *written, "--methods", ",".join(methods))
+
+
+def check_same(arguments: argparse.Namespace, options: list[str]) -> None:
+    """Refuse a folder with the stacks and weights of other arguments."""
+    if "," in str(arguments.output):
+        raise SystemExit("-o: the benchmark takes no commas in the paths of weights.")
+    asked = json.dumps({"options": options} | vars(arguments), default=str, indent=1)
+    path = arguments.output / "arguments.json"
+    if path.exists() and path.read_text(encoding="utf-8") != asked:
+        raise SystemExit(f"{path} tells of other arguments; give another folder with -o.")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    path.write_text(asked, encoding="utf-8")
 
 
 def split(folder: Path, keep_out: int) -> tuple[list[Path], list[Path]]:
     """Return images to keep out, evenly spread, and the others; of usable ones."""
     config = TrainConfig(images=(folder,), output=Path("unused.safetensors"), minutes=1)
-    usable = sorted(Path(image.name) for image in load_images(config).images)
+    try:
+        pool = load_images(config)
+    except IPSError as error:
+        raise SystemExit(str(error)) from None
+    usable = sorted(Path(image.name) for image in pool.images)
     if not 0 < keep_out < len(usable):
         raise SystemExit(f"--keep-out: of {len(usable)} usable images, some must be left.")
     chosen = {usable[round(k * len(usable) / keep_out)] for k in range(keep_out)}

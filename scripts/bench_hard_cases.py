@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from napari_ips.evaluation.colours import displayed
+from napari_ips.evaluation.record import folder_name
 from napari_ips.io import read_image
 from napari_ips.optics import Optics
 from napari_ips.simulation import (
@@ -73,18 +73,24 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, help="the report")
     parser.add_argument("--methods", default=METHODS)
     arguments, options = parser.parse_known_args()
+    if any(option.startswith("--measures") for option in options):
+        parser.error("--measures: the tables are of the PSNR")
     if arguments.case == "noise":
         make_noise_data(arguments.data)
     else:
         make_halo_data(arguments.data)
     program = Path(sys.executable).with_name("napari-ips")
     command = [program, "benchmark", arguments.data, "-o", arguments.output]
-    # Its own tables are in the report; it ends with 1 where a single method failed.
-    subprocess.run(
+    before = written_at(arguments.output)
+    # Its own tables are in the report.
+    done = subprocess.run(
         [*command, "--methods", arguments.methods, *options],
         check=False,
         stdout=subprocess.DEVNULL,
     )
+    # Where a single method failed it ends with 1 as well, and the figures are there.
+    if done.returncode and written_at(arguments.output) == before:
+        raise SystemExit(done.returncode)
     figures = read_figures(arguments.output)
     if arguments.case == "noise":
         print(*noise_tables(figures), sep="\n")
@@ -92,12 +98,18 @@ def main() -> None:
         print(*halo_table(arguments.data, arguments.output, figures), sep="\n")
 
 
+def written_at(report: Path) -> int | None:
+    """Return when the figures of a report were written (ns), None if there are none."""
+    path = report / "samples.csv"
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
 def make_noise_data(folder: Path) -> None:
     """Write a data set for each level of noise, with a stack of each kind."""
     for percent in NOISES:
         for number, kind in enumerate(("tissue", "gravel", "fluorescence")):
             place = folder / f"noise-{percent}" / kind
-            if place.exists():
+            if finished(place):
                 continue
             simulated = simulate_stack(
                 demo_image(kind)[:SIZE, :SIZE],
@@ -107,20 +119,27 @@ def make_noise_data(folder: Path) -> None:
                 noise=percent / 100,
                 seed=number,
             )
-            save_simulated(place, simulated, info={"noise": percent / 100})
+            info = {"noise": percent / 100}
+            save_simulated(place, simulated, info=info, overwrite=True)
 
 
 def make_halo_data(folder: Path) -> None:
     """Write bright and dark objects, without and with noise, and blurred more widely."""
     for kind, percent in (*product(("bright", "dark"), (0, 1)), ("wide", 1)):
         place = folder / "halo" / f"{kind}-noise-{percent}"
-        if place.exists():
+        if finished(place):
             continue
         blur = WIDE_BLUR if kind == "wide" else HALO_BLUR
         scene = halo_scene(blur, dark=kind == "dark", noise=percent / 100)
         info = {"blur_per_slice": blur, "noise": percent / 100}
-        save_simulated(place, scene.simulated, info=info)
+        place.mkdir(parents=True, exist_ok=True)
         np.save(place / "objects.npy", scene.objects)
+        save_simulated(place, scene.simulated, info=info, overwrite=True)
+
+
+def finished(place: Path) -> bool:
+    """Whether a stack was written to its end, which is info.json."""
+    return (place / "info.json").exists()
 
 
 @dataclass(frozen=True)
@@ -230,11 +249,11 @@ def halo_table(data: Path, report: Path, figures: Figures) -> Iterator[str]:
         truth, objects = read_image(scene / "truth.tif"), np.load(scene / "objects.npy")
         shown = []
         for row, method in zip(rows, methods, strict=True):
-            # As the benchmark names the folders of its methods.
-            place = report / "fused" / re.sub(r"[^\w,=+-]|^\.", "_", method)
+            place = report / "fused" / folder_name(method)
             path = place / "halo" / f"{scene.name}.png"
             if not path.is_file():
                 row.append("-")
+                shown.append(np.zeros((*truth.shape, 3), np.uint8))
                 continue
             image = read_image(path)
             mean, worst = halo(image, truth, objects)

@@ -96,7 +96,7 @@ Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
-class Scene:
+class Pair:
     """Two sources and the truth (Y, X), and the scales of the network and the measures."""
 
     a: Image
@@ -148,82 +148,85 @@ def train_or_load(config: TrainConfig) -> tuple[CrossImageFusionNetwork, dict[st
 def _check_same(config: TrainConfig) -> None:
     card = read_card(config.output)
     same_network = json.loads(card["network"]) == config.network.model_dump(mode="json")
-    if json.loads(card["settings"]) != told_settings(config) or not same_network:
+    same_images = json.loads(card["sources"]) == [p.absolute().name for p in config.images]
+    same_settings = json.loads(card["settings"]) == told_settings(config)
+    if not (same_network and same_images and same_settings):
         raise IPSError(
-            f"{config.output} was trained with other settings; give another folder with -o."
+            f"{config.output} was trained with other settings or images; give another "
+            "folder with -o."
         )
 
 
-def pair_scenes(folder: Path, count: int) -> list[Scene]:
+def read_pairs(folder: Path, count: int) -> list[Pair]:
     """Read ``count`` pairs with truth, spread evenly over a folder, as luminance."""
     samples = [s for s in find_samples(folder) if isinstance(s, PairSample) and s.truth]
     if not samples:
         raise IPSError(f"{folder} holds no pairs with truth (folders A, B and GT).")
     chosen = sorted({k * len(samples) // count for k in range(count)})
-    return [_pair_scene(samples[k]) for k in chosen]
+    return [_read_pair(samples[k]) for k in chosen]
 
 
-def _pair_scene(sample: PairSample) -> Scene:
+def _read_pair(sample: PairSample) -> Pair:
     whole = [read_image(path) for path in (sample.a, sample.b, sample.truth) if path]
     if any(image.dtype != np.uint8 for image in whole):
         raise IPSError(f"{sample.name}: the pairs must be images of 8 bits.")
     a, b, truth = (grey(image) for image in whole)
-    return Scene(a, b, truth, IntensityRange.of(np.stack([a, b])), 255.0)
+    return Pair(a, b, truth, IntensityRange.of(np.stack([a, b])), 255.0)
 
 
-def validation_scenes(config: TrainConfig) -> list[Scene]:
+def validation_pairs(config: TrainConfig) -> list[Pair]:
     """Draw pairs with smooth focus regions from the tiles that no training sees."""
     config = config.model_copy(update={"crop_size": VALIDATION_EDGE})
     pool = load_images(config)
     _, held_out = split_pool(pool, config)
     scale = IntensityRange(0.0, 1.0)
     return [
-        Scene(*(image[0].numpy() for image in images), scale, 1.0)
+        Pair(*(image[0].numpy() for image in images), scale, 1.0)
         for batch in validation_batches(held_out, config)
         for images in zip(batch.source1, batch.source2, batch.target, strict=True)
     ]
 
 
-def fuse(network: CrossImageFusionNetwork, scene: Scene) -> Image:
+def fuse(network: CrossImageFusionNetwork, pair: Pair) -> Image:
     """Return what the network makes of a pair, and nothing done to it afterwards."""
-    scale = scene.intensities
-    a, b = (torch.from_numpy(scale.normalise(x))[None, None] for x in (scene.a, scene.b))
+    scale = pair.intensities
+    a, b = (torch.from_numpy(scale.normalise(x))[None, None] for x in (pair.a, pair.b))
     with torch.inference_mode():
         fused: Image = network.fuse(a, b)[0, 0].numpy()
     return scale.low + scale.width * fused.astype(np.float64)
 
 
-def nearest_source(image: Image, scene: Scene) -> Image:
+def nearest_source(image: Image, pair: Pair) -> Image:
     """Take every pixel from the source that is nearest to an image."""
-    first = np.abs(image - scene.a) <= np.abs(image - scene.b)
-    return np.where(first, scene.a, scene.b)
+    first = np.abs(image - pair.a) <= np.abs(image - pair.b)
+    return np.where(first, pair.a, pair.b)
 
 
-def measure(scenes: list[Scene], images: Iterable[Image]) -> Figures:
+def measure(pairs: list[Pair], images: Iterable[Image]) -> Figures:
     """Return mean figures of images, and of the sources nearest to them.
 
     ``psnr`` (dB) and ``ssim`` are over the full frame, ``inner`` ones leave out 12
     pixels along each edge.
     """
     rows = []
-    for scene, image in zip(scenes, images, strict=True):
+    for pair, image in zip(pairs, images, strict=True):
         row: Figures = {}
-        for prefix, fused in (("", image), ("nearest_", nearest_source(image, scene))):
+        for prefix, fused in (("", image), ("nearest_", nearest_source(image, pair))):
             for suffix, border in (("", 0), ("_inner", BORDER)):
-                given = (fused, scene.truth, scene.data_range, border)
+                given = (fused, pair.truth, pair.data_range, border)
                 row[f"{prefix}psnr{suffix}"] = psnr(*given)
                 row[f"{prefix}ssim{suffix}"] = ssim(*given)
         rows.append(row)
     return {name: fmean(row[name] for row in rows) for name in rows[0]}
 
 
-def references(scenes: list[Scene]) -> dict[str, Figures]:
+def references(pairs: list[Pair]) -> dict[str, Figures]:
     """Measure what needs no network: the mean of both sources, and the best choice."""
-    means = [(s.a.astype(np.float64) + s.b) / 2 for s in scenes]
-    best = [nearest_source(s.truth.astype(np.float64), s) for s in scenes]
+    means = [(s.a.astype(np.float64) + s.b) / 2 for s in pairs]
+    best = [nearest_source(s.truth.astype(np.float64), s) for s in pairs]
     return {
-        "mean of the sources": measure(scenes, means),
-        "source nearest to the truth": measure(scenes, best),
+        "mean of the sources": measure(pairs, means),
+        "source nearest to the truth": measure(pairs, best),
     }
 
 
@@ -279,8 +282,10 @@ def _spread(values: list[float], figure: str) -> str:
 def write(results: dict[str, Any], options: argparse.Namespace) -> None:
     """Write what is known so far."""
     texts = {"json": json.dumps(results, indent=1), "md": markdown(results, options.tables)}
+    some = [] if set(options.tables) == set(TABLES) else options.tables
+    stem = "-".join(["results", *some])
     for suffix, text in texts.items():
-        with written_whole(options.output / f"results.{suffix}") as path:
+        with written_whole(options.output / f"{stem}.{suffix}") as path:
             path.write_text(text, encoding="utf-8")
 
 
@@ -318,19 +323,19 @@ def reproduce(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     shared = settings(SHARED, 0, options)
     data = {
-        "pairs": pair_scenes(options.pairs, options.pair_count),
-        "validation": validation_scenes(shared),
+        "pairs": read_pairs(options.pairs, options.pair_count),
+        "validation": validation_pairs(shared),
     }
     results: dict[str, Any] = {
         "shared settings": shared.model_dump(mode="json", exclude={"images", "output"}),
-        "references": {name: references(scenes) for name, scenes in data.items()},
+        "references": {name: references(pairs) for name, pairs in data.items()},
         "runs": [],
     }
     for run, seed in runs:
         network, card = train_or_load(settings(run, seed, options))
         row = {"run": run, "seed": seed, "minutes": float(card["training_minutes"])}
-        for name, scenes in data.items():
-            row[name] = measure(scenes, (fuse(network, scene) for scene in scenes))
+        for name, pairs in data.items():
+            row[name] = measure(pairs, (fuse(network, pair) for pair in pairs))
         results["runs"].append(row)
         write(results, options)
         print(f"{run}, seed {seed}: {row['pairs']['psnr']:.2f} dB", flush=True)

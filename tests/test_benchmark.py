@@ -77,6 +77,21 @@ def test_small_images_have_no_inner_figure(tmp_path):
     assert list(row.figures) == ["psnr", "ssim"]
 
 
+def test_one_measure_that_is_impossible_leaves_the_others(tmp_path):
+    put_pairs(tmp_path, names=["x"], image=SHARP[:6])
+    (row,) = run(tmp_path, ["mean"])
+    assert list(row.figures) == ["psnr"]
+
+
+def test_the_true_slice_is_what_a_choice_can_reach(tmp_path):
+    put_stack(tmp_path / "stacks" / "known")
+    put_stack(tmp_path / "stacks" / "unknown", height=False)
+    known, unknown = run(tmp_path, ["true-slice"])
+    assert known.figures["psnr"] == math.inf
+    assert known.figures["height_error"] == 0
+    assert "height.npy" in unknown.failure
+
+
 def test_height_error_of_a_stack(tmp_path, calls):
     put_stack(tmp_path / "stacks" / "s")
     rows = run(tmp_path, ["window-energy", "ips", "max"])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_ips.errors import IPSError
 from napari_ips.evaluation import benchmark
@@ -150,6 +151,12 @@ def test_images_fused_elsewhere(tmp_path):
     assert [(row.method, row.figures["psnr"], row.seconds) for row in rows] == [
         ("theirs", np.inf, None)
     ] * 2
+    # Of several images the one that loses nothing is taken.
+    for path in (theirs / "set" / "one.jpg", theirs / "two.jpeg"):
+        Image.fromarray(SHARP).save(path, quality=5)
+    (theirs / "two.png").rename(theirs / "two.PNG")
+    again = benchmark.run(samples, {name: parse_fused(f"theirs={theirs}", samples)[1]})
+    assert [row.figures["psnr"] for row in again] == [np.inf] * 2
     with pytest.raises(IPSError, match="NAME=FOLDER"):
         parse_fused(str(theirs), samples)
     with pytest.raises(IPSError, match="is not a folder"):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from napari_ips.errors import IPSError
+from napari_ips.evaluation import classical
 from napari_ips.evaluation.baselines import mean_projection
 from napari_ips.evaluation.classical import dtcwt, guided_filter, laplacian_pyramid
 from napari_ips.evaluation.metrics import psnr
@@ -17,6 +18,15 @@ from napari_ips.evaluation.pyramids import Laplacian, Wavelets
 
 def guided_image(stack):
     return guided_filter(stack).fused
+
+
+@pytest.fixture
+def unlimited(monkeypatch):
+    """Leave what a method gives as it is, not limited to the range of the slices.
+
+    Between limits that are one value, any result would come out right.
+    """
+    monkeypatch.setattr(classical, "_limited", lambda image, stack: image)
 
 
 methods = pytest.mark.parametrize("fuse", [laplacian_pyramid, dtcwt, guided_image])
@@ -52,26 +62,26 @@ def test_sharp_halves_are_found(fuse, dtype, rgb):
 @methods
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 @pytest.mark.parametrize("colours", [(), (3,), (4,)])
-def test_identical_slices_give_themselves(fuse, dtype, colours):
+def test_identical_slices_give_themselves(fuse, dtype, colours, unlimited):
     image = np.random.default_rng(2).random((37, 51, *colours)) * 200
     stack = np.repeat(image.astype(dtype)[None], 3, axis=0)
-    np.testing.assert_array_equal(fuse(stack), stack[0])
+    np.testing.assert_allclose(fuse(stack), stack[0], atol=1e-3)
 
 
 @methods
-def test_flat_stack_stays_flat(fuse):
+def test_flat_stack_stays_flat(fuse, unlimited):
     stack = np.full((4, 33, 40), 7, np.uint16)
-    np.testing.assert_array_equal(fuse(stack), stack[0])
+    np.testing.assert_allclose(fuse(stack), 7, atol=1e-4)
 
 
 @methods
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (2, 3), (5, 4), (17, 33), (64, 7)])
 @pytest.mark.parametrize("colours", [(), (3,)])
-def test_any_size_and_one_slice(fuse, size, colours):
+def test_any_size_and_one_slice(fuse, size, colours, unlimited):
     shape = (*size, *colours)
     stack = np.random.default_rng(3).integers(0, 255, (3, *shape)).astype(np.uint8)
     assert fuse(stack).shape == shape
-    np.testing.assert_array_equal(fuse(stack[:1]), stack[0])
+    np.testing.assert_allclose(fuse(stack[:1]), stack[0], atol=1e-3)
 
 
 @methods

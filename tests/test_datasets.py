@@ -41,6 +41,13 @@ def test_lonely_image_is_named(tmp_path):
         find_samples(tmp_path)
 
 
+def test_a_truth_that_belongs_to_no_pair_is_named(tmp_path):
+    put_pairs(tmp_path)
+    (tmp_path / "GT" / "two.png").rename(tmp_path / "GT" / "two_truth.png")
+    with pytest.raises(IPSError, match=r"two_truth\.png has no images of the same name"):
+        find_samples(tmp_path)
+
+
 def test_two_images_of_one_name_are_refused(tmp_path):
     put_pairs(tmp_path)
     write_image(tmp_path / "A" / "one.tif", SHARP)

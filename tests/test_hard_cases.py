@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 from skimage import data
 
@@ -95,3 +96,67 @@ def test_tables_tell_the_lead_of_the_soft_mode_over_the_best_of_the_others(scrip
     lines = list(script.noise_tables(figures))
     assert lines[-1].count("+1.00 (mean)") == len(script.NOISES)
     assert "| ips | 31.00 |" in "\n".join(lines)
+
+
+@pytest.fixture
+def halo_data(script, monkeypatch, tmp_path):
+    """A folder with one scene."""
+    monkeypatch.setattr(script, "product", lambda *_: [("bright", 0)])
+    monkeypatch.setattr(script, "WIDE_BLUR", script.HALO_BLUR)
+    script.make_halo_data(tmp_path / "data")
+    return tmp_path / "data"
+
+
+def call(script, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["bench_hard_cases.py", *map(str, words)])
+    script.main()
+
+
+def test_methods_that_fail_leave_a_gap_in_table_and_picture(
+    script, monkeypatch, halo_data, tmp_path, capsys
+):
+    # Copies the first slice of the first stack that it gets, and then no more.
+    once = tmp_path / "once.py"
+    once.write_text(
+        "import pathlib, shutil, sys\n"
+        "pathlib.Path(sys.argv[3]).mkdir()\n"
+        "shutil.copy(sys.argv[1] + '/0000.png', sys.argv[2])\n"
+    )
+    line = f"once={sys.executable} {once} {{input}} {{output}} {tmp_path / 'called'}"
+    report = tmp_path / "report"
+    options = ["--methods", "mean", "--command", line]
+    call(script, monkeypatch, "halo", halo_data, "-o", report, *options)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| mean", "| once"]
+    assert rows[3].endswith("| - |")
+    width = Image.open(report / "halo.png").size[0]
+    assert width == 3 * script.SIZE
+
+
+def test_figures_of_an_earlier_report_are_not_taken_for_new(
+    script, monkeypatch, halo_data, tmp_path, capsys
+):
+    report = tmp_path / "report"
+    call(script, monkeypatch, "halo", halo_data, "-o", report, "--methods", "max")
+    capsys.readouterr()
+    for method in ("mean", "meen"):
+        with pytest.raises(SystemExit):
+            call(script, monkeypatch, "halo", halo_data, "-o", report, "--methods", method)
+        assert "max" not in capsys.readouterr().out
+
+
+def test_a_stack_that_was_not_finished_is_made_again(script, monkeypatch, halo_data):
+    place = halo_data / "halo" / "bright-noise-0"
+    untouched = (place / "stack.tif").stat().st_mtime_ns
+    script.make_halo_data(halo_data)
+    assert (place / "stack.tif").stat().st_mtime_ns == untouched
+    for name in ("info.json", "truth.tif", "objects.npy"):
+        (place / name).unlink()
+    script.make_halo_data(halo_data)
+    assert {path.name for path in place.iterdir()} == {
+        "stack.tif",
+        "truth.tif",
+        "height.npy",
+        "info.json",
+        "objects.npy",
+    }

@@ -62,11 +62,12 @@ def run(script, monkeypatch, tmp_path):
         Image.fromarray(np.where(left, truth, soft)).save(pairs / "A" / f"{k}.png")
         Image.fromarray(np.where(left, soft, truth)).save(pairs / "B" / f"{k}.png")
 
-    def call(*arguments):
+    def call(*arguments, tiles=tiles):
         words = ["reproduce_paper.py", tiles, pairs, "-o", output, *arguments]
         monkeypatch.setattr(sys, "argv", [str(word) for word in words])
         script.main()
-        return json.loads((output / "results.json").read_text()), output
+        (written,) = output.glob("results*.json")
+        return json.loads(written.read_text()), output
 
     return call
 
@@ -96,7 +97,7 @@ def test_nine_trainings_differ_in_what_the_tables_vary_alone(run):
 
 def test_the_tables_stand_beside_those_of_the_paper(run):
     results, output = run("--iterations", 2, "--tables", "IV,V")
-    text = (output / "results.md").read_text()
+    text = (output / "results-IV-V.md").read_text()
     titles = [line.split(" | ")[0] for line in text.splitlines() if "paper" in line]
     assert titles == ["| Table IV", "| Table V"]
     median = next(row for row in results["runs"] if row["run"] == "median")
@@ -111,7 +112,7 @@ def test_more_seeds_give_mean_and_deviation(run):
     assert [row["seed"] for row in shared] == [0, 1]
     first, second = (row["pairs"]["psnr"] for row in shared)
     mean, deviation = (first + second) / 2, abs(first - second) / math.sqrt(2)
-    assert f"| {mean:.2f} ± {deviation:.2f} / " in (output / "results.md").read_text()
+    assert f"| {mean:.2f} ± {deviation:.2f} / " in (output / "results-V.md").read_text()
 
 
 def test_a_finished_training_is_not_repeated(run, script, monkeypatch):
@@ -134,14 +135,21 @@ def test_a_finished_training_is_not_repeated(run, script, monkeypatch):
     load_weights(output / "median-seed0.safetensors")
 
 
+def test_weights_of_other_images_are_not_taken(run, tmp_path):
+    run("--iterations", 2, "--tables", "V")
+    (tmp_path / "tiles").rename(tmp_path / "others")
+    with pytest.raises(SystemExit, match="other settings or images"):
+        run("--iterations", 2, "--tables", "V", tiles=tmp_path / "others")
+
+
 def test_right_choices_with_drifted_intensities_are_told_apart(script, rng):
     truth = rng.uniform(0, 255, (40, 40))
     other = truth + 60
-    scene = script.Scene(truth, other, truth, IntensityRange(0.0, 255.0), 255.0)
-    drifted = script.measure([scene], [truth + 10.0])
+    pair = script.Pair(truth, other, truth, IntensityRange(0.0, 255.0), 255.0)
+    drifted = script.measure([pair], [truth + 10.0])
     assert drifted["psnr"] == pytest.approx(20 * math.log10(25.5))
     assert drifted["nearest_psnr"] == math.inf
-    wrong = script.measure([scene], [truth + 40.0])
+    wrong = script.measure([pair], [truth + 40.0])
     assert wrong["nearest_psnr"] == pytest.approx(20 * math.log10(255 / 60))
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from napari_ips.evaluation.benchmark import Row
 from napari_ips.evaluation.significance import compare, holm
+from napari_ips.evaluation.tables import significance_tables
 
 
 def rows(measure="psnr", **values):
@@ -47,6 +48,14 @@ def test_equal_and_infinite_figures():
     assert (one.p, one.wins, one.difference) == (1.0, 0, 0.0)
     (one,) = compare(rows(ours=same, theirs=[40.0, 29.0, 28.0]), "ours")
     assert (one.p, one.difference) == (pytest.approx(0.25), math.inf)
+
+
+def test_two_methods_that_are_perfect_on_different_samples_can_be_compared():
+    (one,) = compare(rows(ours=[math.inf, 30.0], theirs=[40.0, math.inf]), "ours")
+    assert (one.wins, one.p) == (1, 1.0)
+    assert math.isnan(one.difference)
+    (table,) = significance_tables([one])
+    assert table.rows[0][1] == "-"
 
 
 def test_holm_on_an_example_worked_by_hand():

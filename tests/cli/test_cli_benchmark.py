@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_ips.cli import run
-from napari_ips.io import read_image, write_image
+from napari_ips.io import read_image, write_image, write_stack
 from napari_ips.simulation import save_simulated, simulate_stack
 
 SHARP = np.random.default_rng(0).integers(0, 250, (48, 60)).astype(np.uint8)
@@ -90,6 +90,30 @@ def test_report_of_own_and_other_methods(success, failure, stacks, tmp_path, pro
     assert (mean["samples"], mean["seconds"]) == (2, None)
     first = read_image(report / "fused" / "first" / "stacks" / "one.png")
     assert first.shape == SHARP.shape
+
+
+def test_a_report_keeps_what_is_to_be_measured(success, failure, stacks, tmp_path):
+    report = tmp_path / "report"
+    success("benchmark", stacks, "--methods", "max", "-o", report)
+    options = ["-o", report, "--overwrite"]
+    fused = ["--fused", f"again={report / 'fused' / 'max'}"]
+    assert "another folder" in failure("benchmark", stacks, *fused, *options)
+    stacks.rename(report / "stacks")
+    assert "another folder" in failure("benchmark", report / "stacks", *options)
+    assert (report / "fused" / "max" / "stacks" / "one.png").is_file()
+
+
+def test_stacks_with_transparency_are_fused_without(success, tmp_path, program):
+    layers = np.dstack([SHARP, SHARP, SHARP, np.full_like(SHARP, 255)])
+    (tmp_path / "stack").mkdir()
+    write_stack(tmp_path / "stack" / "stack.tif", np.stack([layers, layers]))
+    report = tmp_path / "report"
+    command = ["--methods", "max", "--command", f"first={program}", "-o", report]
+    success("benchmark", tmp_path, *command)
+    for method in ("max", "first"):
+        place = report / "fused" / method / tmp_path.name / "stack.png"
+        assert read_image(place).shape == (*SHARP.shape, 3)
+    assert "stack: crops" in (report / "report.html").read_text()
 
 
 def test_failures_come_last_and_with_code_1(capsys, stacks, tmp_path):

@@ -68,8 +68,8 @@ def benchmark(
             help="Of ips, ips-hard, ips-raw (no regularisation), ips-fast, ips-best, "
             "ips-best-hard, each with settings if wanted (ips:FIELD=VALUE,FIELD=VALUE); "
             "window-energy, laplacian-pyramid, dtcwt, guided-filter, max, mean, best-slice "
-            "(picked by the truth, if known). Default, if nothing from elsewhere is given "
-            "either: ips,window-energy,max,mean,best-slice.",
+            "(picked by the truth, if known), true-slice (by the true height). Default, if "
+            "nothing else is given: ips,window-energy,max,mean,best-slice.",
             show_default=False,
             rich_help_panel=CHOICE,
         ),
@@ -112,8 +112,8 @@ def benchmark(
         typer.Option(
             metavar='"NAME=PROGRAM {input} {output}"',
             help="Run a program (may be repeated). {input}: a folder with the slices as "
-            "PNG; {stack}: one TIFF; {output}: the image to write; {output_dir}: a folder "
-            "for it.",
+            "PNG (TIFF if not of 8 or 16 bits); {stack}: one TIFF; {output}: the image to "
+            "write; {output_dir}: a folder for it.",
             show_default=False,
             rich_help_panel=EXTERNAL,
         ),
@@ -160,7 +160,7 @@ def benchmark(
         typer.Option(
             min=0,
             help="So many samples of each data set are shown in the report, those on which "
-            "the first method is worst.",
+            "the reference is worst.",
             rich_help_panel=REPORT,
         ),
     ] = 3,
@@ -203,6 +203,8 @@ def benchmark(
     asked = _asked(context, settings)
     record = None
     if output:
+        if overwrite:
+            _refuse_own_sources(output, folder, fused)
         names = columns(samples, wanted)
         record = Record(output, list(chosen), names, asked, overwrite=overwrite)
     rows = _run(samples, chosen, wanted, channel, record)
@@ -259,6 +261,17 @@ def _methods(
             raise IPSError(f"There are two methods {name}; give one another name.")
         methods[name] = method
     return methods
+
+
+def _refuse_own_sources(output: Path, folder: Path, fused: Sequence[str] | None) -> None:
+    """Refuse to overwrite a report that holds what is to be measured."""
+    folders = [folder, *(Path(text.partition("=")[2].strip()) for text in fused or ())]
+    for source in folders:
+        if source.resolve().is_relative_to(output.resolve()):
+            raise IPSError(
+                f"{source} lies in {output}, which --overwrite would empty first; give "
+                "another folder with -o."
+            )
 
 
 def _asked(context: typer.Context, settings: FuseConfig) -> dict[str, Any]:

@@ -6,7 +6,7 @@ All take a stack of shape (Z, Y, X) or (Z, Y, X, C) and return an image in its d
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from napari_ips.errors import IPSError
 from napari_ips.evaluation.metrics import grey
 from napari_ips.fusion.blend import take
 
-Window = Literal["gaussian", "box"]
 Array = NDArray[Any]
 
 # Standard deviations in pixels; see `window_energy`.
@@ -71,11 +70,29 @@ def best_single_slice(stack: Array, truth: Array | None = None) -> Selection:
     return Selection(stack[best].copy(), index)
 
 
+def true_slice(stack: Array, height: Array | None) -> Selection:
+    """Take every pixel from the slice in which it is in focus: what a choice can reach.
+
+    Parameters
+    ----------
+    stack : ndarray, (Z, Y, X[, C])
+        Slices, at least one.
+    height : ndarray, (Y, X)
+        True slice of every pixel; fractions are rounded.
+
+    Raises
+    ------
+    IPSError
+        If the height is not known, or the stack empty.
+    """
+    if height is None:
+        raise IPSError("The true slices are not known (height.npy).")
+    index = np.clip(np.rint(height), 0, len(checked(stack)) - 1).astype(np.uint16)
+    return Selection(take(stack, index), index)
+
+
 def window_energy(
-    stack: Array,
-    window: float = WINDOW,
-    shape: Window = "gaussian",
-    prefilter: float = PREFILTER,
+    stack: Array, window: float = WINDOW, prefilter: float = PREFILTER
 ) -> Selection:
     """Take every pixel from the slice with the most detail around it.
 
@@ -92,10 +109,7 @@ def window_energy(
     stack : ndarray, (Z, Y, X[, C])
         Slices, at least one.
     window : float
-        Standard deviation of the window in pixels, for both shapes: a box has the edge
-        ``sqrt(12) * window``, rounded to an odd number.
-    shape : {"gaussian", "box"}
-        Weights inside the window.
+        Standard deviation in pixels of the Gaussian in which detail is summed.
     prefilter : float
         Standard deviation in pixels of the Gaussian that quietens noise before the
         Laplacian; 0 for none.
@@ -113,7 +127,7 @@ def window_energy(
     index = np.zeros(checked(stack).shape[1:3], np.uint16)
     largest = np.full(index.shape, -np.inf, np.float32)
     for number, part in enumerate(stack):
-        energy = detail(part, window, shape, prefilter)
+        energy = detail(part, window, prefilter)
         sharper = energy > largest
         largest[sharper] = energy[sharper]
         index[sharper] = number
@@ -135,10 +149,11 @@ def checked(stack: Array) -> Array:
     return stack
 
 
-def detail(image: Array, window: float, shape: Window, prefilter: float) -> Array:
+def detail(image: Array, window: float, prefilter: float) -> Array:
     """Return the windowed sum-modified Laplacian (Y, X) of an image (Y, X[, C])."""
     smooth = ndimage.gaussian_filter(grey(image).astype(np.float32), prefilter)
-    return _windowed(_modified_laplacian(smooth) ** 2, window, shape)
+    energy: Array = ndimage.gaussian_filter(_modified_laplacian(smooth) ** 2, window)
+    return energy
 
 
 def squared_laplacian(image: Array) -> NDArray[np.float64]:
@@ -155,15 +170,6 @@ def _modified_laplacian(image: NDArray[np.float32]) -> NDArray[np.float32]:
     along_x = np.abs(ndimage.correlate1d(image, [-1.0, 2.0, -1.0], axis=1))
     detail: NDArray[np.float32] = along_y + along_x
     return detail
-
-
-def _windowed(values: Array, sigma: float, shape: Window) -> Array:
-    if shape == "gaussian":
-        smooth: Array = ndimage.gaussian_filter(values, sigma)
-    else:
-        edge = max(3, 2 * round((12**0.5 * sigma - 1) / 2) + 1)
-        smooth = ndimage.uniform_filter(values, edge)
-    return smooth
 
 
 def _sharpness(image: Array) -> float:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from napari_ips.errors import IPSError
 
-IMAGE_SUFFIXES = frozenset({".tif", ".tiff", ".png", ".jpg", ".jpeg"})
+# Of two files of one name, the one that loses nothing is found first.
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 SEARCH_DEPTH = 2
 
 
@@ -60,9 +61,9 @@ def find_samples(folder: str | Path) -> list[Sample]:
     Raises
     ------
     IPSError
-        If the folder is missing, nothing is found in it, or an image of ``A`` has none
-        in ``B`` (or two) that belongs to it, or if two samples of two data sets cannot
-        be told apart by their names.
+        If the folder is missing, nothing is found in it, an image of ``A`` has none
+        in ``B`` (or two) that belongs to it, one of ``GT`` has none in either, or two
+        samples of two data sets cannot be told apart by their names.
     """
     root = Path(folder).resolve()
     if not root.is_dir():
@@ -100,6 +101,8 @@ def _pairs(folder: Path) -> list[Sample]:
     if lonely:
         path = a.get(lonely[0]) or b[lonely[0]]
         raise IPSError(f"{path} has no image of the same name in the other folder (A, B).")
+    if strange := sorted(truth.keys() - a.keys()):
+        raise IPSError(f"{truth[strange[0]]} has no images of the same name in A and B.")
     return [
         PairSample(folder.name, stem, a[stem], b[stem], truth.get(stem))
         for stem in sorted(a)

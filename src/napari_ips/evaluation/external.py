@@ -214,10 +214,14 @@ def _converted(image: Array, dtype: np.dtype[Any]) -> Array:
 
 def _fused_image(name: str, folder: Path, sample: Sample) -> Path:
     for place in (folder / sample.dataset, folder):
-        for suffix in sorted(IMAGE_SUFFIXES):
-            path = place / f"{sample.name}{suffix}"
-            if path.is_file():
-                return path
+        images = {
+            path.suffix.lower(): path
+            for path in place.glob("*")
+            if path.stem == sample.name
+        }
+        for suffix in IMAGE_SUFFIXES:
+            if suffix in images:
+                return images[suffix]
     raise IPSError(
         f"--fused {name}: there is no {sample.name}.png (or .tif, .jpg) in "
         f"{folder / sample.dataset} or {folder}."

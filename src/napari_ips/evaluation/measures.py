@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -120,29 +121,31 @@ def measured(
         The figures of ``names`` that can be had: those against the truth need it, those
         against the sources a pair, the height error two height maps.
     """
-    found = _against_truth(fused, scene, channel) if scene.truth is not None else {}
+    possible = _against_truth(fused, scene, channel) if scene.truth is not None else {}
     if scene.pair:
-        found |= {
-            name: FUSION_METRICS[name].function(fused.image, *scene.slices)
-            for name in names
-            if name in FUSION_METRICS
+        possible |= {
+            name: partial(metric.function, fused.image, *scene.slices)
+            for name, metric in FUSION_METRICS.items()
         }
+    figures = {name: possible[name]() for name in names if name in possible}
     # A measure that has nothing to go by, such as texture, gives NaN.
-    return {
-        name: found[name] for name in names if name in found and not math.isnan(found[name])
-    }
+    return {name: figure for name, figure in figures.items() if not math.isnan(figure)}
 
 
-def _against_truth(fused: Fused, scene: Scene, channel: Channel) -> dict[str, float]:
+def _against_truth(
+    fused: Fused, scene: Scene, channel: Channel
+) -> dict[str, partial[float]]:
     truth, image = scene.truth, fused.image
     assert truth is not None
     limits = value_range(truth)
     if channel == "luminance":
         image, truth = grey(image), grey(truth)
-    found = {"psnr": psnr(image, truth, limits), "ssim": ssim(image, truth, limits)}
+    possible = {"psnr": partial(psnr, image, truth, limits)}
+    if min(truth.shape[:2]) >= SSIM_WINDOW:
+        possible["ssim"] = partial(ssim, image, truth, limits)
     if min(truth.shape[:2]) >= 2 * INNER_BORDER + SSIM_WINDOW:
-        found["psnr_inner"] = psnr(image, truth, limits, INNER_BORDER)
+        possible["psnr_inner"] = partial(psnr, image, truth, limits, INNER_BORDER)
     if fused.depth is not None and scene.height is not None:
         mask = textured(grey(truth), limits)
-        found["height_error"] = height_error(fused.depth, scene.height, mask)
-    return found
+        possible["height_error"] = partial(height_error, fused.depth, scene.height, mask)
+    return possible

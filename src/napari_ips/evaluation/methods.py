@@ -156,4 +156,5 @@ CLASSICAL: dict[str, Method] = {
     "best-slice": lambda scene: Fused(
         baselines.best_single_slice(scene.slices, scene.truth).fused
     ),
+    "true-slice": lambda scene: _selected(baselines.true_slice(scene.slices, scene.height)),
 }

@@ -203,7 +203,7 @@ def _window(plane: _Plane) -> _Steps:
         largest = np.full(chosen.shape[:2], -np.inf, np.float32)
         for numbers in portions:
             for _, part in plane.read(numbers, outer):
-                energy = detail(part, WINDOW, "gaussian", PREFILTER)[inner]
+                energy = detail(part, WINDOW, PREFILTER)[inner]
                 sharper = energy > largest
                 largest[sharper] = energy[sharper]
                 chosen[sharper] = part[inner][sharper]

@@ -126,9 +126,14 @@ class Record:
             csv.writer(file).writerow(values)
 
 
+def folder_name(method: str) -> str:
+    """Name the folder of a method, of characters that every system allows."""
+    return re.sub(r"[^\w,=+-]", "_", method)
+
+
 def _folder_names(methods: Sequence[str]) -> dict[str, str]:
-    """Name a folder for each method, of characters that every system allows."""
-    names = {method: re.sub(r"[^\w,=+-]|^\.", "_", method) for method in methods}
+    """Name a folder for each method, no two the same."""
+    names = {method: folder_name(method) for method in methods}
     taken: dict[str, str] = {}
     for method, name in names.items():
         if name.lower() in taken:

@@ -68,7 +68,8 @@ def _read_pair(sample: PairSample) -> tuple[Array, bool, None]:
 def _read_stack(sample: StackSample) -> tuple[Array, bool, Array | None]:
     stack = read_stack(sample.stack)
     height = None if sample.height is None else _read_height(sample.height)
-    return stack.data, stack.rgb, height
+    # As `read_image` does, transparency is dropped.
+    return stack.data[..., :3] if stack.rgb else stack.data, stack.rgb, height
 
 
 def _read_height(path: Path) -> Array:

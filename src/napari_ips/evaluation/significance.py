@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -15,7 +16,8 @@ class Comparison:
     """A method (the reference) against another one, by one measure on one data set.
 
     Over the ``samples`` on which both have the figure, ``difference`` is the mean of the
-    reference's minus the other's, and ``wins`` counts where the reference is better.
+    reference's minus the other's (NaN if it would be infinite with both signs), and
+    ``wins`` counts where the reference is better.
     ``p`` is that of the two-sided signed-rank test of Wilcoxon, ``p_holm`` the same
     corrected by Holm for the number of other methods. With less than six samples no
     difference reaches 0.05.
@@ -89,11 +91,17 @@ def _compared(rows: Sequence[Row], reference: str, measure: str) -> Iterator[Com
             reference=reference,
             other=other,
             samples=len(differences),
-            difference=fmean(differences),
+            difference=_mean(differences),
             wins=sum(sign * difference > 0 for difference in differences),
             p=_signed_rank(differences),
             p_holm=1.0,
         )
+
+
+def _mean(differences: Sequence[float]) -> float:
+    # Either is perfect where the other is not: there is no telling by how much.
+    both = {math.inf, -math.inf} <= set(differences)
+    return math.nan if both else fmean(differences)
 
 
 def _signed_rank(differences: Sequence[float]) -> float:

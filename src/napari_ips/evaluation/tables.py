@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -98,7 +99,7 @@ def _significance(comparisons: Sequence[Comparison]) -> Table:
     rows = tuple(
         (
             f"{MEASURES[one.measure].label}, {one.other}",
-            f"{one.difference:+.{MEASURES[one.measure].digits}f}",
+            _difference(one),
             f"{one.wins} of {one.samples}",
             f"{one.p:.2g}",
             f"{one.p_holm:.2g}",
@@ -108,6 +109,11 @@ def _significance(comparisons: Sequence[Comparison]) -> Table:
     title = f"{first.reference} against the others: {data_title(*_data(first))}"
     columns = ("measure, other method", "mean difference", "better on", "p", "p (Holm)")
     return Table(title, columns, rows)
+
+
+def _difference(one: Comparison) -> str:
+    digits = MEASURES[one.measure].digits
+    return "-" if math.isnan(one.difference) else f"{one.difference:+.{digits}f}"
 
 
 def _line(cells: Iterable[str]) -> str:
