@@ -42,7 +42,7 @@ from napari_ips.weights import load_weights, read_card
 # What a training of minutes forces (docs/reproduction.md); the rest is `--preset paper`.
 NETWORK = {"global_stride": 2}
 BUDGET: dict[str, Any] = {"learning_rate": 1e-3, "crop_size": 64}
-ITERATIONS = 1000
+ITERATIONS = 3000
 VALIDATION_EDGE = 128
 BORDER = 12
 
