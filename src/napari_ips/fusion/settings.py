@@ -81,7 +81,7 @@ class FusionSettings:
             offset,
             intensities,
             scales_of(config, shape),
-            config.smoothing or min(10.0, 0.4 + 80.0 * noise),
+            config.smoothing or min(10.0, 0.4 + 50.0 * noise),
             config.temperature or min(2.0, 0.7 + 55.0 * noise),
         )
 
