@@ -256,7 +256,7 @@ class TrainConfig(Config):
     coherent: Fraction = Field(0.5, description="share of pairs masked by smooth blobs")
     blob_scale: tuple[float, float] = Field((2.0, 24.0), description="pixels")
     both_defocused: Fraction = Field(0.3, description="share of pairs with no sharp side")
-    dark_border: Fraction = Field(0.25, description="share of blurs padded with zeros")
+    dark_border: Fraction = Field(0.15, description="share of blurs padded with zeros")
     overexposed: Fraction = Field(0.2, description="share of pairs with cut highlights")
     noise: Annotated[float, Field(ge=0, le=0.5)] | Literal["measured"] = Field(
         0.03, description="largest noise, of full range; measured: from the images"
