@@ -265,8 +265,9 @@ def _methods(
 
 def _refuse_own_sources(output: Path, folder: Path, fused: Sequence[str] | None) -> None:
     """Refuse to overwrite a report that holds what is to be measured."""
-    folders = [folder, *(Path(text.partition("=")[2].strip()) for text in fused or ())]
-    for source in folders:
+    from napari_ips.evaluation.external import split_fused
+
+    for source in (folder, *(split_fused(text)[1] for text in fused or ())):
         if source.resolve().is_relative_to(output.resolve()):
             raise IPSError(
                 f"{source} lies in {output}, which --overwrite would empty first; give "

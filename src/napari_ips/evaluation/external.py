@@ -159,18 +159,30 @@ def parse_fused(text: str, samples: Sequence[Sample]) -> tuple[str, Method]:
     IPSError
         If the text is not of this form, or an image is missing.
     """
-    name, equals, folder = (part.strip() for part in text.partition("="))
-    if not equals or not name or not folder:
-        raise IPSError(f"--fused {text}: write it as NAME=FOLDER.")
-    if not Path(folder).is_dir():
-        raise IPSError(f"--fused {name}: {folder} is not a folder.")
-    paths = {sample: _fused_image(name, Path(folder), sample) for sample in samples}
+    name, folder = split_fused(text)
+    paths = {sample: _fused_image(name, folder, sample) for sample in samples}
 
     def take(scene: Scene) -> Fused:
         path = paths[scene.sample]
         return Fused(fitted(read_image(path), scene.slices, str(path)))
 
     return name, take
+
+
+def split_fused(text: str) -> tuple[str, Path]:
+    """Return the name and the folder of ``NAME=FOLDER``.
+
+    Raises
+    ------
+    IPSError
+        If the text is not of this form, or there is no such folder.
+    """
+    name, equals, folder = (part.strip() for part in text.partition("="))
+    if not equals or not name or not folder:
+        raise IPSError(f"--fused {text}: write it as NAME=FOLDER.")
+    if not Path(folder).is_dir():
+        raise IPSError(f"--fused {name}: {folder} is not a folder.")
+    return name, Path(folder)
 
 
 def fitted(image: Array, slices: Array, source: str) -> Array:
@@ -217,7 +229,7 @@ def _fused_image(name: str, folder: Path, sample: Sample) -> Path:
         images = {
             path.suffix.lower(): path
             for path in place.glob("*")
-            if path.stem == sample.name
+            if path.stem == sample.name and path.is_file()
         }
         for suffix in IMAGE_SUFFIXES:
             if suffix in images:
