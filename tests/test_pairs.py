@@ -56,6 +56,38 @@ def test_jpeg_changes_what_the_network_sees_and_not_what_it_learns(pool):
     assert torch.allclose(levels, levels.round(), atol=1e-3)
 
 
+@pytest.fixture(scope="module")
+def half():
+    """An image with light in its right half alone, and grain by which it is sharp."""
+    image = np.random.default_rng(0).integers(60, 90, (1, 128, 128), np.uint8)
+    image[..., 64:] += 120
+    return ImagePool((TrainingImage("half", image, IntensityRange(0, 255)),), (), 0.0)
+
+
+def test_light_comes_from_around_a_crop(half):
+    """Blurred with its surroundings, a dark crop is brighter along the border to them."""
+    plain = {"intensity_jitter": False, "dark_border": 0.0, "coherent": 0.0}
+    plain |= {"low_pass": ("mean",), "kernel_range": (31, 31), "crop_size": 32}
+    for surroundings in (True, False):
+        config = settings(surroundings=surroundings, **plain)
+        batches = [make_batch(half, config, k) for k in range(20)]
+        batch = PairBatch.join(batches)
+        dark = batch.target.amax((1, 2, 3)) < 0.4
+        softer = torch.where(batch.selection.bool(), batch.source2, batch.source1)[dark]
+        assert 10 < len(softer) < 150
+        lit = softer.amax((1, 2, 3)) > 0.45
+        assert bool(lit.any()) is surroundings
+
+
+def test_beyond_the_border_of_the_image_lies_its_mirror_image(pool):
+    image = pool.images[0]
+    whole = image.data.shape[1]
+    plain = image.crop(whole, np.random.default_rng(1))
+    wide = image.crop(whole, np.random.default_rng(1), margin=20)
+    mirrored = np.pad(plain, [(0, 0), (20, 20), (20, 20)], mode="reflect")
+    np.testing.assert_array_equal(wide, mirrored)
+
+
 def test_overexposed_highlights_spread_over_what_is_darker(pool):
     """Light is blurred first and cut off then, so it is at the limit beyond its rim."""
     for noise in (0.0, 0.2):

@@ -215,7 +215,7 @@ def test_asked_to_finish_a_run_writes_the_best_weights_not_the_last(folder, tmp_
     """Long steps after good ones spoil the weights; the good ones are what is written."""
     steps_alone = settings(
         folder, iterations=9, validation_interval=1, learning_rate=0.3, decay_start=1.0,
-        ema_decay=0.0, gradient_clip=0.0, output=tmp_path / "alone.safetensors",
+        ema_decay=0.0, gradient_clip=0.0, seed=5, output=tmp_path / "alone.safetensors",
     )  # fmt: skip
     found = measured(trained(steps_alone))
     best = max((k for k in found if k > 0), key=lambda k: found[k])
@@ -241,7 +241,7 @@ def test_asked_to_finish_a_run_writes_the_best_weights_not_the_last(folder, tmp_
 def test_a_resumed_run_remembers_the_best_weights(folder, tmp_path):
     config = settings(
         folder, iterations=9, validation_interval=1, learning_rate=0.3, decay_start=1.0,
-        ema_decay=0.0, gradient_clip=0.0, checkpoint_seconds=1e9,
+        ema_decay=0.0, gradient_clip=0.0, seed=5, checkpoint_seconds=1e9,
     )  # fmt: skip
     whole = config.model_copy(update={"output": tmp_path / "whole.safetensors"})
     events = trained(whole)

@@ -256,6 +256,9 @@ class TrainConfig(Config):
     coherent: Fraction = Field(0.5, description="share of pairs masked by smooth blobs")
     blob_scale: tuple[float, float] = Field((2.0, 24.0), description="pixels")
     both_defocused: Fraction = Field(0.3, description="share of pairs with no sharp side")
+    surroundings: bool = Field(
+        True, description="blur with what lies around a crop; off: with its mirror image"
+    )
     dark_border: Fraction = Field(0.15, description="share of blurs padded with zeros")
     overexposed: Fraction = Field(0.2, description="share of pairs with cut highlights")
     noise: Annotated[float, Field(ge=0, le=0.5)] | Literal["measured"] = Field(
@@ -336,6 +339,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mask_ratio": 0.5,
         "coherent": 0.0,
         "both_defocused": 0.0,
+        "surroundings": False,
         "dark_border": 0.0,
         "overexposed": 0.0,
         "noise": 0.0,

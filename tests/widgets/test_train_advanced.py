@@ -72,6 +72,7 @@ def test_every_setting_can_be_changed_in_the_form(form):
         coherent=0.2,
         blob_scale=(1.5, 3.25),
         both_defocused=0.4,
+        surroundings=False,
         dark_border=0.6,
         overexposed=0.35,
         noise="measured",

@@ -48,20 +48,27 @@ class ImagePool:
     min_sharpness: float
     max_saturated: float = 1.0
 
-    def draw(self, count: int, size: int, rng: np.random.Generator) -> FloatImage:
-        """Draw ``count`` sharp crops, (count, channels, size, size), larger images more."""
+    def draw(
+        self, count: int, size: int, rng: np.random.Generator, margin: int = 0
+    ) -> FloatImage:
+        """Draw ``count`` sharp crops, (count, channels, size, size), larger images more.
+
+        With a margin every edge is longer by twice as much.
+        """
         pixels = np.array([image.pixels for image in self.images], dtype=np.float64)
         picks = rng.choice(len(self.images), size=count, p=pixels / pixels.sum())
-        return np.stack([self._sharp_crop(self.images[k], size, rng) for k in picks])
+        crops = [self._sharp_crop(self.images[k], size, rng, margin) for k in picks]
+        return np.stack(crops)
 
     def _sharp_crop(
-        self, image: TrainingImage, size: int, rng: np.random.Generator
+        self, image: TrainingImage, size: int, rng: np.random.Generator, margin: int
     ) -> FloatImage:
         """Draw until a crop is sharp; after some tries take the best of them."""
-        best, best_score = image.crop(size, rng), -np.inf
+        best, best_score = image.crop(size, rng, margin), -np.inf
+        inside = slice(margin, margin + size)
         for _ in range(_CROP_TRIES):
-            crop = image.crop(size, rng)
-            quality = measure(crop, image.top)
+            crop = image.crop(size, rng, margin)
+            quality = measure(crop[:, inside, inside], image.top)
             too_much = quality.saturated > self.max_saturated
             score = -quality.saturated if too_much else quality.sharpness
             if score > best_score:

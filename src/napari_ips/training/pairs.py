@@ -63,19 +63,26 @@ def make_batch(pool: ImagePool, config: TrainConfig, iteration: int) -> PairBatc
     """
     rng = np.random.default_rng([config.seed, iteration])
     generator = Generator().manual_seed(int(rng.integers(2**62)))
-    crops = pool.draw(config.batch_size, config.crop_size, rng)
-    pairs = [_make_pair(torch.from_numpy(crop)[None], config, generator) for crop in crops]
+    margin = config.kernel_range[1] // 2 if config.surroundings else 0
+    crops = pool.draw(config.batch_size, config.crop_size, rng, margin)
+    pairs = [
+        _make_pair(torch.from_numpy(crop)[None], margin, config, generator)
+        for crop in crops
+    ]
     return PairBatch.join(pairs)
 
 
-def _make_pair(focused: Tensor, config: TrainConfig, generator: Generator) -> PairBatch:
+def _make_pair(
+    focused: Tensor, margin: int, config: TrainConfig, generator: Generator
+) -> PairBatch:
+    """Make a pair of a crop that comes with a margin of what lies around it."""
     if config.intensity_jitter:
         focused = _jitter(focused, generator)
     limit = math.inf
     if config.overexposed > 0 and _chance(config.overexposed, generator):
-        focused, limit = _overexposed(focused, generator)
-    sharper, softer = _defocus(focused, config, generator)
-    mask = _mask(focused.shape, config, generator)
+        focused, limit = _overexposed(focused, margin, generator)
+    sharper, softer = _defocus(focused, margin, config, generator)
+    mask = _mask(sharper.shape, config, generator)
     first, second = shuffle(sharper, softer, mask)
     if _chance(0.5, generator):
         first, second, mask = second, first, 1.0 - mask
@@ -94,19 +101,29 @@ def _make_pair(focused: Tensor, config: TrainConfig, generator: Generator) -> Pa
 
 
 def _defocus(
-    focused: Tensor, config: TrainConfig, generator: Generator
+    focused: Tensor, margin: int, config: TrainConfig, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return the sharper and the softer image, each with its own filter."""
+    """Return the sharper and the softer image, each with its own filter, no margins.
+
+    Light comes from around the crop as well, unless the border is to be dark.
+    """
     low, high = config.kernel_range
     size = draw_kernel_size(low, high, generator)
     kind = config.low_pass[_below(len(config.low_pass), generator)]
-    padding = "constant" if _chance(config.dark_border, generator) else "reflect"
-    sharper = focused
+    dark = _chance(config.dark_border, generator)
+    inside = sharper = _inside(focused, margin)
     nearest = min(size - 2, _NEAR_FOCUS)
     if nearest >= low and _chance(config.both_defocused, generator):
         near = draw_kernel_size(low, nearest, generator)
-        sharper = low_pass(focused, kind, near)
-    return sharper, low_pass(focused, kind, size, padding)
+        sharper = _inside(low_pass(focused, kind, near), margin)
+    if dark:
+        return sharper, low_pass(inside, kind, size, "constant")
+    return sharper, _inside(low_pass(focused, kind, size), margin)
+
+
+def _inside(image: Tensor, margin: int) -> Tensor:
+    height, width = image.shape[2:]
+    return image[..., margin : height - margin, margin : width - margin]
 
 
 def _mask(shape: tuple[int, ...], config: TrainConfig, generator: Generator) -> Tensor:
@@ -129,12 +146,13 @@ def _jitter(image: Tensor, generator: Generator) -> Tensor:
     return 1.0 - image if _chance(0.25, generator) else image
 
 
-def _overexposed(image: Tensor, generator: Generator) -> tuple[Tensor, float]:
+def _overexposed(image: Tensor, margin: int, generator: Generator) -> tuple[Tensor, float]:
     """Brighten the highlights, and draw the intensity at which a camera cuts them off.
 
     Blurred first and cut off then, they spread over what is darker up to a sharp rim.
     """
-    limit = float(image.quantile(_uniform(0.5, 0.98, generator)))
+    share = _uniform(0.5, 0.98, generator)
+    limit = float(_inside(image, margin).quantile(share))
     stretch = 2.0 ** _uniform(0.0, 3.0, generator)
     return torch.where(image > limit, limit + stretch * (image - limit), image), limit
 

@@ -53,14 +53,27 @@ class TrainingImage:
             return float("inf")
         return float(self.intensities.normalise(highest).item())
 
-    def crop(self, size: int, rng: np.random.Generator) -> FloatImage:
-        """Cut a random square, turned and mirrored at random, normalised to 0..1."""
+    def crop(self, size: int, rng: np.random.Generator, margin: int = 0) -> FloatImage:
+        """Cut a random square, turned and mirrored at random, normalised to 0..1.
+
+        With a margin it comes with as much of what lies around it, mirrored beyond the
+        border of the image.
+        """
         y, x = (int(rng.integers(0, n - size + 1)) for n in self.data.shape[1:])
-        patch = self.data[:, y : y + size, x : x + size]
+        patch = self._with_margin(y, x, size, margin)
         patch = np.rot90(patch, int(rng.integers(4)), axes=(1, 2))
         if rng.random() < 0.5:
             patch = patch[:, :, ::-1]
         return self.intensities.normalise(patch)
+
+    def _with_margin(self, y: int, x: int, size: int, margin: int) -> NDArray[Any]:
+        spans = [
+            (start - margin, start + size + margin, length)
+            for start, length in zip((y, x), self.data.shape[1:], strict=True)
+        ]
+        rows, columns = (slice(max(0, low), high) for low, high, _ in spans)
+        beyond = [(max(0, -low), max(0, high - length)) for low, high, length in spans]
+        return np.pad(self.data[:, rows, columns], [(0, 0), *beyond], mode="reflect")
 
 
 @dataclass(frozen=True)

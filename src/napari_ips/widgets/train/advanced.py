@@ -29,6 +29,7 @@ GROUPS = {
         "coherent",
         "blob_scale",
         "both_defocused",
+        "surroundings",
         "dark_border",
         "overexposed",
     ),

@@ -40,6 +40,7 @@ LABELS = {
     "coherent": "Smooth regions",
     "blob_scale": "Their size",
     "both_defocused": "Nowhere sharp",
+    "surroundings": "Light from outside",
     "dark_border": "Dark borders",
     "overexposed": "Overexposed",
     "noise": "Largest noise",
