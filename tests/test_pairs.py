@@ -79,6 +79,23 @@ def test_light_comes_from_around_a_crop(half):
         assert bool(lit.any()) is surroundings
 
 
+def test_a_dark_border_is_no_darker_than_the_black_of_the_image():
+    """Whatever contrast and offset: black is what it was, and all beyond the border."""
+    image = np.random.default_rng(0).choice([0, 255], (1, 96, 96)).astype(np.uint8)
+    grainy = ImagePool((TrainingImage("grain", image, IntensityRange(0, 255)),), (), 0.0)
+    config = settings(dark_border=1.0, coherent=0.0, kernel_range=(21, 31))
+    for k in range(10):
+        batch = make_batch(grainy, config, k)
+        softer = torch.where(batch.selection.bool(), batch.source2, batch.source1)
+        black, white = batch.target.amin((1, 2, 3)), batch.target.amax((1, 2, 3))
+        softer = (softer - black[:, None, None, None]) / (white - black)[
+            :, None, None, None
+        ]
+        assert softer.min() > 0.0
+        corner, middle = softer[..., 0, 0], softer[..., 32, 32]
+        assert (corner < 0.6 * middle).all()
+
+
 def test_beyond_the_border_of_the_image_lies_its_mirror_image(pool):
     image = pool.images[0]
     whole = image.data.shape[1]

@@ -76,12 +76,13 @@ def _make_pair(
     focused: Tensor, margin: int, config: TrainConfig, generator: Generator
 ) -> PairBatch:
     """Make a pair of a crop that comes with a margin of what lies around it."""
+    black = 0.0
     if config.intensity_jitter:
-        focused = _jitter(focused, generator)
+        focused, black = _jitter(focused, generator)
     limit = math.inf
     if config.overexposed > 0 and _chance(config.overexposed, generator):
         focused, limit = _overexposed(focused, margin, generator)
-    sharper, softer = _defocus(focused, margin, config, generator)
+    sharper, softer = _defocus(focused, margin, black, config, generator)
     mask = _mask(sharper.shape, config, generator)
     first, second = shuffle(sharper, softer, mask)
     if _chance(0.5, generator):
@@ -101,11 +102,16 @@ def _make_pair(
 
 
 def _defocus(
-    focused: Tensor, margin: int, config: TrainConfig, generator: Generator
+    focused: Tensor,
+    margin: int,
+    black: float,
+    config: TrainConfig,
+    generator: Generator,
 ) -> tuple[Tensor, Tensor]:
     """Return the sharper and the softer image, each with its own filter, no margins.
 
-    Light comes from around the crop as well, unless the border is to be dark.
+    Light comes from around the crop as well, unless the border is to be dark: then all is
+    black there.
     """
     low, high = config.kernel_range
     size = draw_kernel_size(low, high, generator)
@@ -117,7 +123,7 @@ def _defocus(
         near = draw_kernel_size(low, nearest, generator)
         sharper = _inside(low_pass(focused, kind, near), margin)
     if dark:
-        return sharper, low_pass(inside, kind, size, "constant")
+        return sharper, low_pass(inside - black, kind, size, "constant") + black
     return sharper, _inside(low_pass(focused, kind, size), margin)
 
 
@@ -136,14 +142,19 @@ def _mask(shape: tuple[int, ...], config: TrainConfig, generator: Generator) -> 
     return blob_mask((batch, channels, height, width), config.mask_ratio, scale, generator)
 
 
-def _jitter(image: Tensor, generator: Generator) -> Tensor:
-    """Change gamma, contrast and offset, and invert some: cameras and stains differ."""
+def _jitter(image: Tensor, generator: Generator) -> tuple[Tensor, float]:
+    """Change gamma, contrast and offset, and invert some: cameras and stains differ.
+
+    The darkest that there can be then, which was 0, is returned as well.
+    """
     gamma = 2.0 ** _uniform(-0.7, 0.7, generator)
     image = image.clamp(min=0.0) ** gamma
     contrast = 2.0 ** _uniform(-2.0, 0.3, generator)
     offset = _uniform(0.0, max(0.0, 1.0 - contrast), generator)
     image = contrast * image + offset
-    return 1.0 - image if _chance(0.25, generator) else image
+    if _chance(0.25, generator):
+        return 1.0 - image, 1.0 - (contrast + offset)
+    return image, offset
 
 
 def _overexposed(image: Tensor, margin: int, generator: Generator) -> tuple[Tensor, float]:
