@@ -87,10 +87,9 @@ def test_a_dark_border_is_no_darker_than_the_black_of_the_image():
     for k in range(10):
         batch = make_batch(grainy, config, k)
         softer = torch.where(batch.selection.bool(), batch.source2, batch.source1)
-        black, white = batch.target.amin((1, 2, 3)), batch.target.amax((1, 2, 3))
-        softer = (softer - black[:, None, None, None]) / (white - black)[
-            :, None, None, None
-        ]
+        black = batch.target.amin((1, 2, 3), keepdim=True)
+        white = batch.target.amax((1, 2, 3), keepdim=True)
+        softer = (softer - black) / (white - black)
         assert softer.min() > 0.0
         corner, middle = softer[..., 0, 0], softer[..., 32, 32]
         assert (corner < 0.6 * middle).all()

@@ -6,6 +6,7 @@ import pytest
 from napari_ips import FuseConfig, fuse_stack, simulate_stack
 from napari_ips.config import QUALITIES
 from napari_ips.evaluation.metrics import psnr
+from napari_ips.evaluation.speed.specimen import Specimen
 from napari_ips.simulation import demo_image
 from napari_ips.weights import load_weights
 
@@ -13,6 +14,12 @@ from napari_ips.weights import load_weights
 @pytest.fixture(scope="module")
 def simulated():
     return simulate_stack(demo_image("gravel")[:256, :256], 5, relief="tilt", seed=1)
+
+
+@pytest.fixture(scope="module")
+def beside_a_dark_border():
+    """A stack that is in focus in the slices 3 to 6; its light spreads to the left."""
+    return Specimen(1024, 20).array()[:, :256, :192]
 
 
 def fuse(stack, quality):
@@ -58,3 +65,10 @@ def test_fast_takes_the_small_network_or_with_own_weights_half_the_resolution():
     small, full = (load_weights(name)[0] for name in ("fast", "default"))
     sizes = [sum(p.numel() for p in network.parameters()) for network in (small, full)]
     assert sizes[0] < sizes[1] / 3
+
+
+@pytest.mark.parametrize("quality", ["fast", "balanced"])
+def test_glow_is_not_taken_for_sharp(beside_a_dark_border, quality):
+    """A blurred border may be darkened, but not every border that is dark is blurred."""
+    index = fuse(beside_a_dark_border, quality).index
+    assert np.mean(index[:, :24] > 9) < 0.01

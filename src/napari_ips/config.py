@@ -259,7 +259,9 @@ class TrainConfig(Config):
     surroundings: bool = Field(
         True, description="blur with what lies around a crop; off: with its mirror image"
     )
-    dark_border: Fraction = Field(0.15, description="share of blurs padded with zeros")
+    dark_border: Fraction = Field(
+        0.2, description="share of blurs that take the outside for black"
+    )
     overexposed: Fraction = Field(0.2, description="share of pairs with cut highlights")
     noise: Annotated[float, Field(ge=0, le=0.5)] | Literal["measured"] = Field(
         0.03, description="largest noise, of full range; measured: from the images"
