@@ -256,12 +256,8 @@ class TrainConfig(Config):
     coherent: Fraction = Field(0.5, description="share of pairs masked by smooth blobs")
     blob_scale: tuple[float, float] = Field((2.0, 24.0), description="pixels")
     both_defocused: Fraction = Field(0.3, description="share of pairs with no sharp side")
-    surroundings: bool = Field(
-        True, description="blur with what lies around a crop; off: with its mirror image"
-    )
-    dark_border: Fraction = Field(
-        0.2, description="share of blurs that take the outside for black"
-    )
+    surroundings: bool = Field(True, description="blur with what is around, not mirrored")
+    dark_border: Fraction = Field(0.2, description="share of blurs with black outside")
     overexposed: Fraction = Field(0.2, description="share of pairs with cut highlights")
     noise: Annotated[float, Field(ge=0, le=0.5)] | Literal["measured"] = Field(
         0.03, description="largest noise, of full range; measured: from the images"

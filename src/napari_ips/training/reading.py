@@ -67,13 +67,12 @@ class TrainingImage:
         return self.intensities.normalise(patch)
 
     def _with_margin(self, y: int, x: int, size: int, margin: int) -> NDArray[Any]:
-        spans = [
-            (start - margin, start + size + margin, length)
+        edge = size + 2 * margin
+        rows, columns = (
+            np.pad(np.arange(length), margin, mode="reflect")[start : start + edge]
             for start, length in zip((y, x), self.data.shape[1:], strict=True)
-        ]
-        rows, columns = (slice(max(0, low), high) for low, high, _ in spans)
-        beyond = [(max(0, -low), max(0, high - length)) for low, high, length in spans]
-        return np.pad(self.data[:, rows, columns], [(0, 0), *beyond], mode="reflect")
+        )
+        return self.data[:, rows[:, None], columns]
 
 
 @dataclass(frozen=True)
